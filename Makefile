@@ -1,0 +1,52 @@
+# Every target does its own set-up. Nothing but Python >= 3.11 and make is needed.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help setup demo test check protos protos-check format bench prove up
+
+help:  ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## everything a newcomer needs, into .venv
+
+# Installed from the lock file only, then ourselves without dependencies: what runs is what was locked.
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $(READY)
+
+demo: $(READY)  ## publish, train, save, serve, verify: in local mode, on simulated customers
+	$(BIN)/featurestore demo
+
+test: $(READY)  ## all tests
+	$(BIN)/pytest -q
+
+check: $(READY) protos-check  ## lint, types, layers, drift
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/buf lint protos
+
+format: $(READY)  ## put the code into its one format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+PROTOS := $(shell find protos -name '*.proto' | sort)
+
+protos: $(READY)  ## generate featurestore/api from protos/
+	find featurestore/api -mindepth 1 -maxdepth 1 -type d -exec rm -r {} +
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos --python_out=. --grpc_python_out=. --mypy_out=quiet:. --mypy_grpc_out=quiet:. $(PROTOS)
+	find featurestore/api -type d -exec touch {}/__init__.py \;
+
+# Compares with what is on disk, not with git, so that it also speaks before a commit.
+protos-check: $(READY)
+	cp -r featurestore/api .venv/api-before
+	$(MAKE) --no-print-directory protos >/dev/null
+	diff -r -x __pycache__ .venv/api-before featurestore/api; found=$$?; rm -r .venv/api-before; \
+	test $$found = 0 || { echo "featurestore/api was not what protos/ says; it is regenerated now: commit it" >&2; exit 1; }

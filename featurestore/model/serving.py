@@ -1,0 +1,249 @@
+"""Asking and answering: keys, answers, plans and reports."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TypeAlias
+
+import pyarrow as pa
+
+from featurestore.model.etl import PinnedScript
+from featurestore.model.query import Column, Warned
+from featurestore.model.table import Version
+
+KeyValue: TypeAlias = object
+"""One part of an index value as a Python object: bool, int, float, Decimal, str, bytes, date, datetime, UUID."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The index values asked for, in the caller's order, duplicates kept.
+
+    Attributes:
+        columns: the index key's columns.
+        tuples: 1 to 10,000, each as wide as `columns`.
+    """
+
+    columns: tuple[str, ...]
+    tuples: tuple[tuple[KeyValue, ...], ...]
+
+
+class AnswerFormat(Enum):
+    """How the rows of an answer are encoded."""
+
+    ARROW = "arrow"
+    """One Arrow IPC stream: one schema message, one record batch per asked value, no dictionaries."""
+    ROWS = "rows"
+    """A serialised `featurestore.api.common.v1.RowSet`."""
+
+
+class Outcome(Enum):
+    """Whether a key has rows."""
+
+    FOUND = "found"
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyAnswer:
+    """What was found for one asked value.
+
+    Attributes:
+        row_count: rows of this answer, after the ETL if there is one.
+    """
+
+    outcome: Outcome
+    row_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerInfo:
+    """Which query, code, contract and data made an answer.
+
+    Attributes:
+        data_version: the answer shows at least this version; the lowest among the keys.
+    """
+
+    query_id: str
+    data_version: Version
+    etl_id: str = ""
+    blob_sha256: str = ""
+    contract_sha256: str = ""
+    from_cache: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Rows for the asked keys.
+
+    Attributes:
+        keys: one per asked value, in the order asked.
+        payload: the rows in that order, opaque, in `format`.
+    """
+
+    keys: tuple[KeyAnswer, ...]
+    format: AnswerFormat
+    payload: bytes
+    info: AnswerInfo
+
+
+@dataclass(frozen=True, slots=True)
+class EtlRun:
+    """A pinned ETL, and what it takes to run it on served rows.
+
+    Attributes:
+        input_columns: the query's stored columns: what `self.df` is made from.
+        contract: what the result is held to.
+    """
+
+    etl_id: str
+    query_id: str
+    script: PinnedScript
+    input_columns: tuple[Column, ...]
+    contract: pa.Schema
+
+
+@dataclass(frozen=True, slots=True)
+class TrainHead:
+    """What comes before the rows of a training result.
+
+    Attributes:
+        version: the data that the rows show, at the least.
+    """
+
+    schema: pa.Schema
+    version: Version
+
+
+@dataclass(slots=True)
+class TrainStream:
+    """A training result on its way: the head is known, the batches come as they are computed.
+
+    Attributes:
+        batches: encapsulated Arrow IPC record-batch messages; with the head's schema message before and an
+            end-of-stream marker after they make an Arrow IPC stream.
+        script: for an ETL, what was run, ready to be pinned.
+        undecided: for an ETL, output columns whose type its rows did not decide.
+    """
+
+    head: TrainHead
+    batches: AsyncIterator[bytes]
+    script: PinnedScript | None = None
+    undecided: tuple[str, ...] = ()
+
+
+class Verdict(Enum):
+    """How a query is served by an index key."""
+
+    INDEXED = "indexed"
+    PARTLY_INDEXED = "partly indexed"
+    SCAN = "scan"
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """One table occurrence in a query, and how it is read for a key.
+
+    Attributes:
+        narrowed_on: the column it is narrowed on; empty if it is read whole.
+        stopped_by: why it is not narrowed, and what to write instead; empty if it is.
+        index: the index that DuckDB's plan uses; empty for a scan.
+        estimated_rows: DuckDB's estimate of the rows read.
+    """
+
+    table: str
+    alias: str
+    narrowed_on: str = ""
+    stopped_by: str = ""
+    index: str = ""
+    estimated_rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """How a query is served by an index key."""
+
+    query_id: str
+    index_key: tuple[str, ...]
+    verdict: Verdict
+    occurrences: tuple[Occurrence, ...]
+    cacheable: bool
+    not_cacheable_because: str
+    plan: str
+    warnings: tuple[Warned, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One place where training and serving do not agree.
+
+    Attributes:
+        key: the index value, printed.
+        column: empty when rows are missing or extra.
+        trained: the value in training, printed; likewise `served`.
+        cause: stable, upper-case, such as `DATA_DIFFERS`.
+    """
+
+    key: str
+    column: str
+    trained: str
+    served: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """Whether training and serving agree, key by key.
+
+    Attributes:
+        checked: keys compared; at least one, or the report is not consistent.
+        agreed: keys without a difference.
+        skipped: keys that were written meanwhile, twice.
+        differences: the first 100.
+        version: the lowest data version that was compared.
+        remarks: how it was compared, where that is not plain.
+    """
+
+    checked: int
+    agreed: int
+    skipped: int
+    differences: tuple[Difference, ...]
+    version: Version
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def consistent(self) -> bool:
+        """True when at least one key was checked and every checked key agrees."""
+        return self.checked > 0 and self.agreed == self.checked
+
+
+@dataclass(frozen=True, slots=True)
+class RealtimeStatus:
+    """Realtime at a glance."""
+
+    version: Version
+    tables: int
+    rows: int
+    writable: bool
+    not_writable_because: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractionStatus:
+    """Extraction at a glance: how far the warehouse has followed the log."""
+
+    warehouse_version: Version
+    etl_workers: int
+    following: bool
+    last_error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogStatus:
+    """The catalogue at a glance."""
+
+    queries: int
+    etls: int
+    backend: str = field(default="")
