@@ -117,14 +117,14 @@ class Realtime(Protocol):
 
         Raises:
             InvalidArgument: `UNKNOWN_COLUMN`, `MISSING_COLUMN`, `COLUMN_TYPE`, `NULL_IN_KEY`, `NULL_VALUE`,
-                `PUBLISH_ID_REUSED`, `UNSUPPORTED_TYPE`, `BAD_TABLE`, `BAD_NAME`.
+                `PUBLISH_ID_REUSED`, `UNSUPPORTED_TYPE`, `BAD_TABLE`, `BAD_NAME`, `BAD_ARROW`.
             AlreadyExists: `TABLE_DEFINED_OTHERWISE`.
             Unavailable: `READ_ONLY` after the log failed.
         """
         ...
 
-    async def delete(self, publish_id: str, table: str, keys: pa.Table | Keys) -> Published:
-        """Delete rows by primary key, given as a table with the key's columns or as values.
+    async def delete(self, publish_id: str, table: str, keys: bytes | Keys) -> Published:
+        """Delete rows by primary key, given as an Arrow IPC stream with the key's columns or as values.
 
         Raises:
             NotFound: `UNKNOWN_TABLE`.

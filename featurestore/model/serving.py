@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
@@ -123,13 +123,13 @@ class TrainStream:
 
     Attributes:
         batches: encapsulated Arrow IPC record-batch messages; with the head's schema message before and an
-            end-of-stream marker after they make an Arrow IPC stream.
+            end-of-stream marker after they make an Arrow IPC stream. Whoever holds it reads to the end or closes it.
         script: for an ETL, what was run, ready to be pinned.
         undecided: for an ETL, output columns whose type its rows did not decide.
     """
 
     head: TrainHead
-    batches: AsyncIterator[bytes]
+    batches: AsyncGenerator[bytes, None]
     script: PinnedScript | None = None
     undecided: tuple[str, ...] = ()
 

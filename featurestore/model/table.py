@@ -93,13 +93,14 @@ class TableRows:
     """What a caller wants published into one table, not yet judged.
 
     Attributes:
-        rows: as they came; columns are cast where that is exact.
+        arrow_stream: the rows as they came, an Arrow IPC stream, not decoded on the way: realtime decodes,
+            validates and casts them off the event loop.
         primary_key: None means "as the table has it", or none for a new table.
         event_time: likewise.
     """
 
     table: str
-    rows: pa.Table
+    arrow_stream: bytes
     primary_key: tuple[str, ...] | None = None
     event_time: str | None = None
 

@@ -1,0 +1,85 @@
+"""All settings of the services, read from the environment and nowhere else.
+
+Names are `FEATURESTORE__` and the path through the models below, joined by a double underscore, such as
+`FEATURESTORE__EXTRACTION__WAREHOUSE_MEMORY`. `docs/settings.md` is generated from here by `python -m featurestore.host.settings`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+
+from pydantic import BaseModel, Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from featurestore.model.errors import InvalidArgument
+from gateway.app import GatewaySettings
+from services.catalog.app import CatalogSettings
+from services.extraction.app import ExtractionSettings
+from services.realtime.app import RealtimeSettings
+
+PREFIX = "FEATURESTORE__"
+
+
+class PeerSettings(BaseModel, frozen=True, extra="forbid"):
+    """Where the services that do not run in this process are."""
+
+    catalog: str = Field("localhost:50052", description="host:port or unix:/path of the catalog.")
+    realtime: str = Field("localhost:50053", description="host:port or unix:/path of realtime.")
+    extraction: str = Field("localhost:50054", description="host:port or unix:/path of extraction.")
+
+
+class Settings(BaseSettings, frozen=True, extra="forbid"):
+    """Everything that can be set."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", env_ignore_empty=True)
+
+    listen: str = Field("localhost:50051", description="host:port or unix:/path that this process answers on.")
+    insecure: bool = Field(
+        False, description="Allow plain text beyond loopback and UNIX sockets, such as inside a compose network."
+    )
+    drain_seconds: float = Field(25.0, ge=0, description="How long calls under way may take to end after SIGTERM.")
+    stream_idle_seconds: float = Field(60.0, gt=0, description="A stream whose reader takes nothing for so long is ended.")
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR; logs go to standard error.")
+    peers: PeerSettings = PeerSettings()
+    catalog: CatalogSettings = CatalogSettings()
+    realtime: RealtimeSettings = RealtimeSettings()
+    extraction: ExtractionSettings = ExtractionSettings()
+    gateway: GatewaySettings = GatewaySettings()
+
+
+def read(environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings in the environment.
+
+    Raises:
+        InvalidArgument: `UNKNOWN_SETTING`, with the nearest known name; `BAD_SETTING`, naming the variable.
+    """
+    given = os.environ if environment is None else environment
+    known = {name for name, _ in names()}
+    for name in sorted(given):
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.0)
+            raise InvalidArgument(
+                "UNKNOWN_SETTING", f"there is no setting {name}; did you mean {near[0]}?", setting=name, nearest=near[0]
+            )
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = PREFIX + "__".join(str(part).upper() for part in first["loc"])
+        raise InvalidArgument("BAD_SETTING", f"setting {name}: {first['msg']}", setting=name) from None
+
+
+def names() -> Iterator[tuple[str, FieldInfo]]:
+    """Every setting: its environment variable and what is known of it."""
+    yield from _names(PREFIX, Settings)
+
+
+def _names(prefix: str, model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
+    for name, info in model.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            yield from _names(f"{prefix}{name.upper()}__", info.annotation)
+        else:
+            yield prefix + name.upper(), info

@@ -1,0 +1,1 @@
+"""The thin front of the feature store: resolve ids, wrap, route, forward payloads undecoded."""

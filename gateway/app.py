@@ -1,0 +1,51 @@
+"""The gateway as a part of a process: settings -> parts -> servicer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import grpc.aio
+from pydantic import BaseModel, Field
+
+from featurestore.api.gateway.v1.gateway_pb2_grpc import add_FeatureStoreServiceServicer_to_server
+from featurestore.model.peers import Catalog, Extraction, Realtime
+from gateway.front import Front
+from gateway.known import KnownDefinitions
+from gateway.lease import Leases
+from gateway.resolver import Resolver
+from gateway.servicer import GatewayServicer
+
+SERVICE = "featurestore.api.gateway.v1.FeatureStoreService"
+
+
+class GatewaySettings(BaseModel, frozen=True, extra="forbid"):
+    """Settings of the gateway."""
+
+    folder: Path = Field(
+        Path(".featurestore/gateway"),
+        description="Where the copy of resolved ids and names is kept, for outages of the catalogue.",
+    )
+    demo: bool = Field(False, description="Let callers publish simulated customers (PublishDemo).")
+
+
+@asynccontextmanager
+async def mount(
+    server: grpc.aio.Server,
+    settings: GatewaySettings,
+    *,
+    catalog: Catalog,
+    realtime: Realtime,
+    extraction: Extraction,
+    leases: Leases | None = None,
+) -> AsyncIterator[Front]:
+    """Answer the public service on `server` as long as the context is open.
+
+    Args:
+        leases: set in local mode: who is attached.
+    """
+    async with KnownDefinitions(settings.folder / "known.sqlite") as known:
+        front = Front(catalog, realtime, extraction, Resolver(catalog, known))
+        add_FeatureStoreServiceServicer_to_server(GatewayServicer(front, demo=settings.demo, leases=leases), server)
+        yield front
