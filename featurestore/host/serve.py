@@ -117,7 +117,9 @@ async def _open_peers(wanted: list[str], settings: Settings, stack: AsyncExitSta
         realtime = RemoteRealtime(await channel(settings.peers.realtime), settings.peers.realtime)
     extraction: Extraction
     if EXTRACTION in wanted:
-        extraction = await stack.enter_async_context(services.extraction.app.opened(settings.extraction, realtime))
+        extraction = await stack.enter_async_context(
+            services.extraction.app.opened(settings.extraction, realtime)
+        )
     else:
         extraction = RemoteExtraction(await channel(settings.peers.extraction), settings.peers.extraction)
     return _Peers(catalog, realtime, extraction)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from pydantic import BaseModel, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from featurestore.host.folder import StoreFolder
 from featurestore.model.errors import InvalidArgument
 from gateway.app import GatewaySettings
 from services.catalog.app import CatalogSettings
@@ -36,12 +37,19 @@ class Settings(BaseSettings, frozen=True, extra="forbid"):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", env_ignore_empty=True)
 
-    listen: str = Field("localhost:50051", description="host:port or unix:/path that this process answers on.")
-    insecure: bool = Field(
-        False, description="Allow plain text beyond loopback and UNIX sockets, such as inside a compose network."
+    listen: str = Field(
+        "localhost:50051", description="host:port or unix:/path that this process answers on."
     )
-    drain_seconds: float = Field(25.0, ge=0, description="How long calls under way may take to end after SIGTERM.")
-    stream_idle_seconds: float = Field(60.0, gt=0, description="A stream whose reader takes nothing for so long is ended.")
+    insecure: bool = Field(
+        False,
+        description="Allow plain text beyond loopback and UNIX sockets, such as inside a compose network.",
+    )
+    drain_seconds: float = Field(
+        25.0, ge=0, description="How long calls under way may take to end after SIGTERM."
+    )
+    stream_idle_seconds: float = Field(
+        60.0, gt=0, description="A stream whose reader takes nothing for so long is ended."
+    )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR; logs go to standard error.")
     peers: PeerSettings = PeerSettings()
     catalog: CatalogSettings = CatalogSettings()
@@ -50,19 +58,21 @@ class Settings(BaseSettings, frozen=True, extra="forbid"):
     gateway: GatewaySettings = GatewaySettings()
 
 
-def read(environment: Mapping[str, str] | None = None) -> Settings:
+def read() -> Settings:
     """The settings in the environment.
 
     Raises:
         InvalidArgument: `UNKNOWN_SETTING`, with the nearest known name; `BAD_SETTING`, naming the variable.
     """
-    given = os.environ if environment is None else environment
     known = {name for name, _ in names()}
-    for name in sorted(given):
+    for name in sorted(os.environ):
         if name.upper().startswith(PREFIX) and name.upper() not in known:
             near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.0)
             raise InvalidArgument(
-                "UNKNOWN_SETTING", f"there is no setting {name}; did you mean {near[0]}?", setting=name, nearest=near[0]
+                "UNKNOWN_SETTING",
+                f"there is no setting {name}; did you mean {near[0]}?",
+                setting=name,
+                nearest=near[0],
             )
     try:
         return Settings()
@@ -70,6 +80,20 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
         first = error.errors(include_url=False, include_input=False)[0]
         name = PREFIX + "__".join(str(part).upper() for part in first["loc"])
         raise InvalidArgument("BAD_SETTING", f"setting {name}: {first['msg']}", setting=name) from None
+
+
+def local_settings(folder: StoreFolder) -> Settings:
+    """The settings of a local store: those in the environment, with everything that it keeps in its folder."""
+    given = read()
+    return given.model_copy(
+        update={
+            "listen": f"unix:{folder.socket}",
+            "catalog": given.catalog.model_copy(update={"store": f"sqlite:///{folder.catalog}"}),
+            "realtime": given.realtime.model_copy(update={"folder": folder.realtime}),
+            "extraction": given.extraction.model_copy(update={"folder": folder.warehouse, "git_file": True}),
+            "gateway": given.gateway.model_copy(update={"folder": folder.gateway, "demo": True}),
+        }
+    )
 
 
 def names() -> Iterator[tuple[str, FieldInfo]]:
