@@ -47,5 +47,7 @@ async def mount(
     """
     async with KnownDefinitions(settings.folder / "known.sqlite") as known:
         front = Front(catalog, realtime, extraction, Resolver(catalog, known))
-        add_FeatureStoreServiceServicer_to_server(GatewayServicer(front, demo=settings.demo, leases=leases), server)
+        add_FeatureStoreServiceServicer_to_server(
+            GatewayServicer(front, demo=settings.demo, leases=leases), server
+        )
         yield front

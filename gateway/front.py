@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from featurestore.engine.key_values import check_key_columns
-from featurestore.model.errors import FailedPrecondition, FeatureStoreError, InvalidArgument, ResourceExhausted
+from featurestore.model.errors import (
+    FailedPrecondition,
+    FeatureStoreError,
+    InvalidArgument,
+    ResourceExhausted,
+)
 from featurestore.model.etl import Etl, EtlDraft, EtlSource
 from featurestore.model.names import Kind, check_name
 from featurestore.model.peers import Catalog, Extraction, Realtime
@@ -22,6 +27,7 @@ from featurestore.model.serving import (
     VerifyReport,
 )
 from featurestore.model.table import Published, TableDefinition, TableInfo, TableRows, Version
+from gateway.demo import publish_demo
 from gateway.resolver import Resolver
 from gateway.saving import check
 
@@ -43,7 +49,7 @@ class SaveAs:
     save: bool = False
     name: str = ""
     index_key: tuple[str, ...] = ()
-    notes: Notes = Notes()
+    notes: Notes = field(default_factory=Notes)
 
     def checked(self, kind: Kind) -> SaveAs:
         """Itself, if it makes sense.
@@ -53,7 +59,10 @@ class SaveAs:
         """
         if self.name and not self.save:
             raise InvalidArgument(
-                "BAD_NAME", f"name {self.name[:80]!r} is given without save: add save=True", field="name", name=self.name[:80]
+                "BAD_NAME",
+                f"name {self.name[:80]!r} is given without save: add save=True",
+                field="name",
+                name=self.name[:80],
             )
         if self.name:
             check_name(self.name, kind)
@@ -98,7 +107,9 @@ class StoreStatus:
 class Front:
     """What the gateway does. A peer is the service's own object or a remote adapter; it can't tell which."""
 
-    def __init__(self, catalog: Catalog, realtime: Realtime, extraction: Extraction, resolver: Resolver) -> None:
+    def __init__(
+        self, catalog: Catalog, realtime: Realtime, extraction: Extraction, resolver: Resolver
+    ) -> None:
         """Take the peers as they are."""
         self._catalog = catalog
         self._realtime = realtime
@@ -164,10 +175,20 @@ class Front:
         check_publish_id(publish_id)
         return await self._realtime.delete(publish_id, table, keys)
 
+    async def publish_demo(self, n_flows: int, seed: int | None) -> Published:
+        """See the RPC `PublishDemo`."""
+        return await publish_demo(self._realtime, n_flows, seed)
+
     # Training
 
     async def query_train(
-        self, *, sql: str = "", query: str = "", save_as: SaveAs, head_only: bool = False, at_least: Version | None = None
+        self,
+        *,
+        sql: str = "",
+        query: str = "",
+        save_as: SaveAs,
+        head_only: bool = False,
+        at_least: Version | None = None,
     ) -> QueryTraining:
         """Run a query's text, or a saved query, on the warehouse; see the RPC `QueryTrain`."""
         save_as.checked(Kind.QUERY)
@@ -187,7 +208,9 @@ class Front:
             if save_as.save:
                 saved = await self._resolver.keep_query(await self._catalog.save_query(draft))
             query_id = saved.query_id if saved is not None else ""
-            explanation = await self._explain(query_id, form, save_as.index_key) if save_as.index_key else None
+            explanation = (
+                await self._explain(query_id, form, save_as.index_key) if save_as.index_key else None
+            )
         except BaseException:
             await stream.batches.aclose()
             raise
@@ -262,7 +285,9 @@ class Front:
             InvalidArgument: `BAD_SAMPLE`.
         """
         if not 0 <= sample <= MAX_SAMPLE:
-            raise InvalidArgument("BAD_SAMPLE", f"sample is {sample}: give 1 to {MAX_SAMPLE}", field="sample", sample=sample)
+            raise InvalidArgument(
+                "BAD_SAMPLE", f"sample is {sample}: give 1 to {MAX_SAMPLE}", field="sample", sample=sample
+            )
         run: EtlRun | None = None
         if etl:
             definition, found = await self._resolver.pair(query, etl)
@@ -351,7 +376,9 @@ def check_publish_size(tables: Sequence[TableRows]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice or not names:
         what = f"table {twice[0]} is given twice in one publish" if twice else "a publish names no table"
-        raise InvalidArgument("BAD_TABLE", f"{what}: give each table once, with all of its rows", field="tables")
+        raise InvalidArgument(
+            "BAD_TABLE", f"{what}: give each table once, with all of its rows", field="tables"
+        )
     size = sum(len(rows.arrow_stream) for rows in tables)
     if size > MAX_PUBLISH_BYTES:
         raise ResourceExhausted(
@@ -382,7 +409,11 @@ def _draft_again(query: Query, save_as: SaveAs) -> QueryDraft:
 
 
 def _newest(version: Version, at_least: Version | None) -> Version:
-    return version if at_least is None or at_least.log_id != version.log_id else max(version, at_least, key=_sequence)
+    return (
+        version
+        if at_least is None or at_least.log_id != version.log_id
+        else max(version, at_least, key=_sequence)
+    )
 
 
 def _sequence(version: Version) -> int:

@@ -9,6 +9,8 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from featurestore.rpc.convert_saved import etl_from_proto, etl_to_proto, query_from_proto, query_to_proto
+
 from featurestore.api.common.v1 import common_pb2
 from featurestore.model import deadline
 from featurestore.model.errors import DeadlineExceeded, InvalidArgument, NotFound, Unavailable
@@ -16,7 +18,6 @@ from featurestore.model.etl import Etl
 from featurestore.model.names import Kind, split_reference
 from featurestore.model.peers import Catalog
 from featurestore.model.query import Query
-from featurestore.rpc.convert_catalog import etl_from_proto, etl_to_proto, query_from_proto, query_to_proto
 from gateway.known import KnownDefinitions
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,6 @@ PAUSE_SECONDS = 1.0
 
 _MAX_KEPT = 10_000
 _T = TypeVar("_T")
-_Definition = TypeVar("_Definition", Query, Etl)
 
 
 class Resolver:

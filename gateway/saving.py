@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from featurestore.engine.order import terms
 from featurestore.engine.sql_check import CheckedSql, parse
 from featurestore.model.errors import Internal
 from featurestore.model.peers import Extraction, Realtime
@@ -30,7 +31,7 @@ class Checked:
             index_key=index_key,
             notes=notes,
             warnings=self.warnings,
-            uses_clock=self.found.clock,
+            uses_clock=self.found.uses_clock,
         )
 
 
@@ -54,4 +55,5 @@ async def check(sql: str, realtime: Realtime, extraction: Extraction, at_least: 
             realtime=[(column.name, column.engine_type) for column in hot],
             warehouse=[(column.name, column.engine_type) for column in cold],
         )
-    return found_form(found, hot)
+    order, warnings = terms(found.order, hot)
+    return Checked(found, QueryForm(found.sql, hot, order), found.warnings + warnings)

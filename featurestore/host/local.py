@@ -116,4 +116,3 @@ def _spawn(folder: StoreFolder) -> subprocess.Popen[bytes]:
             start_new_session=True,
             close_fds=True,
         )
-

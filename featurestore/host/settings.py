@@ -10,16 +10,16 @@ import difflib
 import os
 from collections.abc import Iterator
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from services.extraction.app import ExtractionSettings
+from services.realtime.app import RealtimeSettings
 
 from featurestore.host.folder import StoreFolder
 from featurestore.model.errors import InvalidArgument
 from gateway.app import GatewaySettings
-from services.catalog.app import CatalogSettings
-from services.extraction.app import ExtractionSettings
-from services.realtime.app import RealtimeSettings
+from services.catalog.settings import CatalogSettings
 
 PREFIX = "FEATURESTORE__"
 
@@ -88,7 +88,9 @@ def local_settings(folder: StoreFolder) -> Settings:
     return given.model_copy(
         update={
             "listen": f"unix:{folder.socket}",
-            "catalog": given.catalog.model_copy(update={"store": f"sqlite:///{folder.catalog}"}),
+            "catalog": given.catalog.model_copy(
+                update={"store_url": SecretStr(f"sqlite:///{folder.catalog}")}
+            ),
             "realtime": given.realtime.model_copy(update={"folder": folder.realtime}),
             "extraction": given.extraction.model_copy(update={"folder": folder.warehouse, "git_file": True}),
             "gateway": given.gateway.model_copy(update={"folder": folder.gateway, "demo": True}),

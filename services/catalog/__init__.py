@@ -1,0 +1,1 @@
+"""The catalogue service: what is known. Queries, ETLs, names; insert-only."""

@@ -1,0 +1,221 @@
+"""Running ETLs: over all training rows, or once per served key, from the code that is pinned."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+
+from featurestore.model import deadline
+from featurestore.model.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
+from featurestore.model.etl import EtlSource, PinnedScript, Provenance
+from featurestore.model.schema import plain, schema_sha256
+from featurestore.model.serving import Answer, AnswerFormat, EtlRun, KeyAnswer
+from featurestore.rpc.rows import encode_rows
+from services.extraction.blob_cache import BlobCache
+from services.extraction.contracts import require_decided
+from services.extraction.git_address import parse
+from services.extraction.git_fetch import GitSources
+from services.extraction.git_objects import FetchedScript
+from services.extraction.workers import EtlCode, EtlResult, WorkerLimits, WorkerPool
+
+log = logging.getLogger(__name__)
+
+_MANY_KEYS_BYTES = 3 * 2**20
+_ONE_KEY_BYTES = 64 * 2**20
+_INLINE_ROWS = 1_000  # more are encoded in a thread
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedEtl:
+    """What an ETL made of the training rows.
+
+    Attributes:
+        script: what was run, ready to be pinned; None for a local script that need not be committed.
+    """
+
+    result: EtlResult
+    script: PinnedScript | None
+
+    @property
+    def table(self) -> pa.Table:
+        """All rows."""
+        return self.result.tables[0]
+
+
+class EtlRuns:
+    """Finds the code of an ETL and runs it in the workers."""
+
+    def __init__(
+        self, workers: WorkerPool, sources: GitSources, cache: BlobCache, limits: WorkerLimits | None = None
+    ) -> None:
+        self._workers = workers
+        self._sources = sources
+        self._cache = cache
+        self._limits = limits or WorkerLimits()
+
+    async def code(self, source: EtlSource | EtlRun, *, pin: bool) -> tuple[EtlCode, PinnedScript | None]:
+        """The text of a script, and how it is pinned.
+
+        Raises:
+            InvalidArgument: `ETL_ADDRESS`, `ETL_SOURCE`.
+            NotFound, FailedPrecondition: `ETL_SOURCE`.
+            FailedPrecondition: `ETL_NOT_COMMITTED`: `pin`, and the local script is not what HEAD holds.
+            PermissionDenied: `GIT_SCHEME`.
+            Unavailable: `GIT_UNREACHABLE`.
+        """
+        if isinstance(source, EtlRun):
+            text = await self._sources.load(source.script, self._cache)
+            script = source.script
+            return EtlCode(text, script.provenance.path, script.blob_sha256), script
+        if bool(source.address) == bool(source.local_path):
+            raise InvalidArgument("ETL_SOURCE", "etl names no script: give an address or a local path, not both")
+        if source.address:
+            return await self._fetched(await self._sources.fetch(parse(source.address)), pin=pin)
+        if pin:
+            return await self._fetched(
+                await self._sources.head_of_path(source.local_path, source.text), pin=pin
+            )
+        sha256 = hashlib.sha256(source.text.encode()).hexdigest()
+        return EtlCode(source.text, source.local_path, sha256), None
+
+    async def train(
+        self, code: EtlCode, script: PinnedScript | None, rows: pa.Table, contract: pa.Schema | None, *, pin: bool
+    ) -> TrainedEtl:
+        """Run an ETL once over all training rows.
+
+        Args:
+            contract: of a saved ETL: the result is held to it.
+            pin: every output type has to be decided.
+
+        Raises:
+            FailedPrecondition: `CONTRACT_UNDECIDED`, `CONTRACT_BROKEN`, and what `WorkerPool.run` raises.
+        """
+        seconds = deadline.remaining_or(self._limits.training_seconds)
+        result = await self._workers.run(
+            code, [rows], input_schema=rows.schema, contract=contract, deadline_seconds=min(seconds, self._limits.training_seconds)
+        )
+        if pin:
+            require_decided(result.undecided)
+        if script is not None and contract is None:
+            provenance = replace(script.provenance, libraries=dict(result.libraries))
+            script = replace(script, provenance=provenance)
+        return TrainedEtl(result, script)
+
+    async def tables(self, run: EtlRun, inputs: Sequence[pa.Table | pa.RecordBatch]) -> list[pa.Table]:
+        """Run a saved ETL once per input; an input without rows is not run, its table is empty.
+
+        Raises:
+            FailedPrecondition: `CONTRACT_BROKEN`, `ETL_EXCEPTION`, `ETL_NO_FRAME`, `ETL_SOURCE`.
+            DeadlineExceeded: `ETL_TIMEOUT`.
+        """
+        code, _ = await self.code(run, pin=False)
+        seconds = deadline.remaining_or(self._limits.serving_seconds)
+        result = await self._workers.run(
+            code,
+            inputs,
+            input_schema=_input_schema(run),
+            contract=run.contract,
+            deadline_seconds=min(seconds, self._limits.serving_seconds),
+        )
+        return result.tables
+
+    async def serve(self, run: EtlRun, answer: Answer, answer_format: AnswerFormat) -> Answer:
+        """Run a saved ETL on served rows, once per found key; see `peers.Extraction.run_etl`."""
+        tables = await self.tables(run, served_batches(answer, _input_schema(run)))
+        payload = await _encoded(tables, plain(run.contract), answer_format)
+        _check_size(len(payload), len(tables))
+        return Answer(
+            keys=tuple(
+                KeyAnswer(key.outcome, table.num_rows) for key, table in zip(answer.keys, tables, strict=True)
+            ),
+            format=answer_format,
+            payload=payload,
+            info=replace(
+                answer.info,
+                etl_id=run.etl_id,
+                blob_sha256=run.script.blob_sha256,
+                contract_sha256=schema_sha256(run.contract),
+            ),
+        )
+
+    async def _fetched(self, found: FetchedScript, *, pin: bool) -> tuple[EtlCode, PinnedScript]:
+        if pin:
+            try:
+                await self._cache.put(found.source)
+            except OSError:  # no reason to refuse: it can be fetched again when it is served
+                log.exception("script %s could not be cached", found.blob_sha256)
+        provenance = Provenance(found.repository, found.ref, found.commit, found.path)
+        code = EtlCode(found.source, found.path, found.blob_sha256)
+        return code, PinnedScript(found.blob_sha256, provenance)
+
+
+def served_batches(answer: Answer, expected: pa.Schema) -> list[pa.RecordBatch]:
+    """The rows of an answer in Arrow, one batch per asked value.
+
+    Raises:
+        FailedPrecondition: `QUERY_SCHEMA_CHANGED`: the rows don't have the stored columns.
+    """
+    with pa.ipc.open_stream(answer.payload) as stream:
+        if stream.schema != expected:
+            raise FailedPrecondition(
+                "QUERY_SCHEMA_CHANGED",
+                f"query {answer.info.query_id} was served with other columns than are stored with it: "
+                f"{_described(stream.schema)} instead of {_described(expected)}; save the query anew",
+                query_id=answer.info.query_id,
+                served=_described(stream.schema),
+                stored=_described(expected),
+            )
+        batches = list(stream)
+    if len(batches) != len(answer.keys):
+        raise ValueError(f"an answer for {len(answer.keys)} keys came with {len(batches)} batches")
+    return batches
+
+
+def _input_schema(run: EtlRun) -> pa.Schema:
+    return pa.schema([pa.field(column.name, column.type) for column in run.input_columns])
+
+
+async def _encoded(tables: Sequence[pa.Table], contract: pa.Schema, answer_format: AnswerFormat) -> bytes:
+    encode = _typed_rows if answer_format is AnswerFormat.ROWS else _arrow_stream
+    if sum(table.num_rows for table in tables) <= _INLINE_ROWS:
+        return encode(tables, contract)
+    return await asyncio.to_thread(encode, tables, contract)
+
+
+def _typed_rows(tables: Sequence[pa.Table], contract: pa.Schema) -> bytes:
+    return encode_rows(pa.concat_tables([contract.empty_table(), *tables]))
+
+
+def _arrow_stream(tables: Sequence[pa.Table], contract: pa.Schema) -> bytes:
+    sink = pa.BufferOutputStream()
+    nothing = pa.RecordBatch.from_arrays([pa.array([], field.type) for field in contract], schema=contract)
+    with pa.ipc.new_stream(sink, contract) as writer:
+        for table in tables:
+            batches = table.combine_chunks().to_batches()
+            writer.write_batch(batches[0] if batches else nothing)
+    return bytes(sink.getvalue())
+
+
+def _check_size(size: int, keys: int) -> None:
+    limit = _MANY_KEYS_BYTES if keys > 1 else _ONE_KEY_BYTES
+    if size <= limit:
+        return
+    fits = max(1, keys * limit // size)
+    todo = f"ask for at most {fits} in one call" if keys > 1 else "let the ETL return fewer rows or columns"
+    raise ResourceExhausted(
+        "ANSWER_TOO_LARGE",
+        f"the features of {keys} keys have {size} bytes, the limit is {limit}; {todo}",
+        size=size,
+        limit=limit,
+        keys=keys,
+        fits=fits,
+    )
+
+
+def _described(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name} {field.type}" for field in schema)

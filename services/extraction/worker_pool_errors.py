@@ -1,0 +1,48 @@
+"""What a worker process reports, as the errors that callers meet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from featurestore.etl.contract import Difference
+from featurestore.model.errors import FailedPrecondition, FeatureStoreError, Internal, ResourceExhausted
+from services.extraction import contracts
+
+_REASONS: dict[str, tuple[type[FeatureStoreError], str]] = {
+    "source": (FailedPrecondition, "ETL_SOURCE"),
+    "exception": (FailedPrecondition, "ETL_EXCEPTION"),
+    "no_frame": (FailedPrecondition, "ETL_NO_FRAME"),
+    "input_type": (FailedPrecondition, "ETL_INPUT_TYPE"),
+    "output_type": (FailedPrecondition, "ETL_OUTPUT_TYPE"),
+    "output": (ResourceExhausted, "ETL_OUTPUT"),
+}
+
+
+def reported(failed: Mapping[str, Any]) -> FeatureStoreError:
+    """The error for a worker's `failed` report. A report that is none is the worker's fault: `ETL_BAD_RESULT`."""
+    try:
+        details = {str(name): str(value) for name, value in failed["details"].items()}
+        if failed["kind"] == "contract":
+            return contracts.broken([Difference(**each) for each in failed["differences"]], **details)
+        kind, reason = _REASONS[failed["kind"]]
+        return kind(reason, str(failed["message"]), **details)
+    except (KeyError, TypeError, AttributeError):
+        return bad_result("its report of a failure can't be read")
+
+
+def bad_result(why: str) -> Internal:
+    """The error for a reply that breaks the protocol; `why` shows none of it."""
+    return Internal("ETL_BAD_RESULT", f"the ETL's worker process gave an unusable answer: {why}", why=why)
+
+
+def crashed(path: str, returncode: int | None) -> Internal:
+    """The error for a worker that ended by itself; its output is in the server's log."""
+    how = "signal" if returncode is not None and returncode < 0 else "exit code"
+    number = abs(returncode) if returncode is not None else "unknown"
+    return Internal(
+        "ETL_CRASH",
+        f"the ETL's worker process ended with {how} {number} while it ran {path}",
+        path=path,
+        **{how.replace(" ", "_"): number},
+    )

@@ -1,0 +1,384 @@
+"""ETL scripts run here, in worker processes, never in the service: Arrow in and out, a deadline that kills."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter, OrderedDict, deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Self, TypeAlias, TypeVar
+
+import pyarrow as pa
+
+from featurestore.etl import wire
+from featurestore.model.errors import DeadlineExceeded, FeatureStoreError, Internal, Unavailable
+from featurestore.model.schema import plain
+from services.extraction import contracts
+from services.extraction.worker_pool_errors import bad_result, crashed, reported
+from services.extraction.worker_pool_process import BadReply, WorkerDied, WorkerProcess
+
+_log = logging.getLogger(__name__)
+
+_Key: TypeAlias = tuple[str, str, str]
+_Result = TypeVar("_Result")
+
+_INLINE_BYTES = 2**20  # more than this is encoded and checked in a thread
+_IPC_SLACK = 2**20  # what the Arrow stream adds to its columns: schema, padding, offsets
+
+
+@dataclass(frozen=True, slots=True)
+class EtlCode:
+    """A script's text, as pinned.
+
+    Attributes:
+        path: how it is named to people: its path in its repository.
+        blob_sha256: of the text; workers are kept by it.
+    """
+
+    source: str = field(repr=False)
+    path: str
+    blob_sha256: str
+    class_name: str = "Etl"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLimits:
+    """What ETLs may use.
+
+    Attributes:
+        serving_seconds: the default deadline of a serving call; `training_seconds` of a training run.
+        output_bytes: the size of one call's result.
+        workers: processes with a script, over all ETLs; one spare is kept besides.
+        workers_per_etl: how many of them one ETL may have, so that a slow one does not block the others.
+    """
+
+    serving_seconds: float = 2.0
+    training_seconds: float = 300.0
+    output_bytes: int = 2 * 2**30
+    workers: int = 8
+    workers_per_etl: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class EtlResult:
+    """What an ETL made.
+
+    Attributes:
+        tables: one per input, all of `schema`; checked in full.
+        schema: the contract, or what training produced; every field nullable, no metadata.
+        undecided: without a contract, the columns whose types the rows don't decide.
+        libraries: versions of python, pandas, pyarrow, numpy; empty if there was nothing to run on.
+    """
+
+    tables: list[pa.Table]
+    schema: pa.Schema
+    undecided: tuple[str, ...] = ()
+    libraries: dict[str, str] = field(default_factory=dict)
+
+
+class WorkerPool:
+    """Warm worker processes, kept by script, the longest unused making way.
+
+    An async context manager. `run` is all that callers need; how a worker is sealed is its own business.
+    """
+
+    def __init__(self, limits: WorkerLimits | None = None) -> None:
+        self._limits = limits or WorkerLimits()
+        self._idle: OrderedDict[_Key, list[WorkerProcess]] = OrderedDict()
+        self._busy: Counter[_Key] = Counter()
+        self._spares: deque[asyncio.Task[WorkerProcess]] = deque()
+        self._running: set[WorkerProcess] = set()
+        self._waiting: set[asyncio.Future[None]] = set()
+        self._reaping: set[asyncio.Task[int]] = set()
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        self._keep_a_spare()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def workers(self) -> int:
+        """Processes that hold a script now."""
+        return self._busy.total() + sum(map(len, self._idle.values()))
+
+    async def close(self) -> None:
+        """Kill all workers, running or not, and wait until they are gone."""
+        self._closed = True
+        spares = list(self._spares)
+        self._spares.clear()
+        for spare in spares:
+            spare.cancel()
+        for result in await asyncio.gather(*spares, return_exceptions=True):
+            if isinstance(result, WorkerProcess):
+                self._end(result)
+        for workers in self._idle.values():
+            for worker in workers:
+                self._end(worker)
+        self._idle.clear()
+        for worker in self._running:
+            worker.terminate()
+        self._wake()
+        while self._busy.total():
+            await self._change()
+        await asyncio.gather(*self._reaping)
+
+    async def run(
+        self,
+        code: EtlCode,
+        batches: Sequence[pa.RecordBatch | pa.Table],
+        *,
+        input_schema: pa.Schema,
+        contract: pa.Schema | None,
+        deadline_seconds: float,
+    ) -> EtlResult:
+        """Run an ETL once on each batch.
+
+        With a contract (serving) a batch without rows is not run: its result is empty. Without one (training)
+        there is exactly one batch, run in any case.
+
+        Args:
+            batches: all of `input_schema`; one per index value, or all training rows in one.
+            deadline_seconds: for all of it, waiting for a worker included.
+
+        Raises:
+            FailedPrecondition: `ETL_SOURCE`, `ETL_EXCEPTION` (details type, line, path, exception),
+                `ETL_NO_FRAME`, `ETL_INPUT_TYPE`, `ETL_OUTPUT_TYPE`, `CONTRACT_BROKEN`.
+            ResourceExhausted: `ETL_OUTPUT`.
+            DeadlineExceeded: `ETL_TIMEOUT`; the worker is killed.
+            Unavailable: `ETL_BUSY`: no worker was free in time, or the pool is closing.
+            Internal: `ETL_CRASH`, `ETL_BAD_RESULT`.
+        """
+        if contract is None and len(batches) != 1:
+            raise ValueError(f"a training run takes exactly one batch, not {len(batches)}")
+        tables = [
+            pa.Table.from_batches([batch], batch.schema) if isinstance(batch, pa.RecordBatch) else batch
+            for batch in batches
+        ]
+        if any(table.schema != input_schema for table in tables):
+            raise ValueError("a batch is not of the input schema")
+        asked = [table for table in tables if contract is None or table.num_rows]
+        if contract is not None and not asked:
+            return EtlResult([plain(contract).empty_table() for _ in tables], plain(contract))
+        started = False
+        try:
+            async with asyncio.timeout(deadline_seconds):
+                async with self._worker(code) as worker:
+                    started = True
+                    result = await self._ask(worker, code, asked, input_schema, contract)
+        except TimeoutError as error:
+            raise _late(code, deadline_seconds, started=started) from error
+        answers = iter(result.tables)
+        return EtlResult(
+            [
+                next(answers) if contract is None or table.num_rows else result.schema.empty_table()
+                for table in tables
+            ],
+            result.schema,
+            result.undecided,
+            result.libraries,
+        )
+
+    async def _ask(
+        self,
+        worker: WorkerProcess,
+        code: EtlCode,
+        tables: list[pa.Table],
+        input_schema: pa.Schema,
+        contract: pa.Schema | None,
+    ) -> EtlResult:
+        size = sum(table.nbytes for table in tables)
+        counts, body = await _run_blocking(size, wire.encode_tables, tables, input_schema)
+        header = {
+            "script": None
+            if worker.loaded
+            else {"source": code.source, "path": code.path, "class_name": code.class_name},
+            "contract": None if contract is None else wire.schema_to_text(contract),
+            "batches": counts,
+            "output_bytes": self._limits.output_bytes,
+        }
+        reply, stream = await worker.ask(header, body, body_limit=2 * self._limits.output_bytes + _IPC_SLACK)
+        worker.loaded = bool(reply.get("loaded"))
+        if "failed" in reply:
+            raise reported(reply["failed"])
+        results, schema = await _run_blocking(stream.size, _checked, reply, stream, len(tables), contract)
+        undecided = tuple(str(name) for name in reply.get("undecided", ()))
+        return EtlResult(results, schema, undecided, worker.libraries)
+
+    @asynccontextmanager
+    async def _worker(self, code: EtlCode) -> AsyncIterator[WorkerProcess]:
+        """A worker for this script alone; it goes back warm unless its state is in doubt."""
+        key = (code.blob_sha256, code.path, code.class_name)
+        worker = await self._take(key)
+        self._running.add(worker)
+        keep = False
+        try:
+            yield worker
+            keep = True
+        except WorkerDied as error:
+            worker.terminate()
+            returncode = await worker.wait()
+            if self._closed:
+                raise _closing() from error
+            _log.warning(
+                "the ETL worker of %s ended with %s; it printed: %s", code.path, returncode, worker.printed
+            )
+            raise crashed(code.path, returncode) from error
+        except BadReply as error:
+            _log.warning(
+                "the ETL worker of %s broke the protocol (%s); it printed: %s",
+                code.path,
+                error,
+                worker.printed,
+            )
+            raise bad_result(str(error)) from error
+        except FeatureStoreError as error:
+            keep = worker.loaded and not isinstance(error, Internal)
+            raise
+        finally:
+            self._running.discard(worker)
+            self._busy[key] -= 1
+            if keep and not self._closed:
+                self._idle.setdefault(key, []).append(worker)
+                self._idle.move_to_end(key)
+            else:
+                self._end(worker)
+            self._wake()
+
+    async def _take(self, key: _Key) -> WorkerProcess:
+        while not self._closed:
+            if (worker := self._warm(key)) is not None:
+                self._busy[key] += 1
+                return worker
+            if self._busy[key] < self._limits.workers_per_etl and self._make_room():
+                self._busy[key] += 1
+                try:
+                    return await self._fresh()
+                except BaseException:
+                    self._busy[key] -= 1
+                    self._wake()
+                    raise
+            await self._change()
+        raise _closing()
+
+    def _warm(self, key: _Key) -> WorkerProcess | None:
+        idle = self._idle.get(key, [])
+        while idle:
+            worker = idle.pop()
+            if not idle:
+                del self._idle[key]
+            if worker.alive:
+                return worker
+            self._end(worker)
+        return None
+
+    def _make_room(self) -> bool:
+        """Whether one more worker may hold a script, after the longest unused one went if need be."""
+        if self.workers < self._limits.workers:
+            return True
+        if not self._idle:
+            return False
+        oldest = next(iter(self._idle))
+        self._end(self._idle[oldest].pop(0))
+        if not self._idle[oldest]:
+            del self._idle[oldest]
+        return True
+
+    async def _fresh(self) -> WorkerProcess:
+        """A started worker without a script: the spare, while the next one starts behind it."""
+        while True:
+            self._keep_a_spare()
+            spare = self._spares.popleft()
+            in_stock = spare.done()
+            self._keep_a_spare()
+            try:
+                worker = await asyncio.shield(spare)
+            except asyncio.CancelledError:
+                if not self._closed:
+                    self._spares.appendleft(spare)  # the caller left; the process is as good as before
+                raise
+            except (WorkerDied, BadReply) as error:
+                if in_stock:
+                    continue  # it failed some time ago; what is the matter now shows a new one
+                raise Internal(
+                    "ETL_CRASH", "an ETL worker process did not start; see the server's log"
+                ) from error
+            if worker.alive:
+                return worker
+            self._end(worker)
+
+    def _keep_a_spare(self) -> None:
+        if not self._spares:
+            self._spares.append(asyncio.create_task(WorkerProcess.start()))
+
+    async def _change(self) -> None:
+        """Wait until a worker comes free or ends."""
+        changed = asyncio.get_running_loop().create_future()
+        self._waiting.add(changed)
+        try:
+            await changed
+        finally:
+            self._waiting.discard(changed)
+
+    def _wake(self) -> None:
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(None)
+
+    def _end(self, worker: WorkerProcess) -> None:
+        worker.kill()
+        reaping = asyncio.create_task(worker.wait())
+        self._reaping.add(reaping)
+        reaping.add_done_callback(self._reaping.discard)
+
+
+def _late(code: EtlCode, seconds: float, *, started: bool) -> FeatureStoreError:
+    if started:
+        return DeadlineExceeded(
+            "ETL_TIMEOUT",
+            f"{code.path} was not done after {seconds:g} s and was stopped; make it faster or raise the deadline",
+            path=code.path,
+            seconds=f"{seconds:g}",
+        )
+    return Unavailable(
+        "ETL_BUSY",
+        f"no ETL worker was free for {code.path} within {seconds:g} s; try again",
+        path=code.path,
+        seconds=f"{seconds:g}",
+    )
+
+
+def _closing() -> Unavailable:
+    return Unavailable("ETL_BUSY", "the ETL workers are being shut down; try again")
+
+
+def _checked(
+    reply: dict[str, Any], stream: pa.Buffer, expected: int, contract: pa.Schema | None
+) -> tuple[list[pa.Table], pa.Schema]:
+    """The tables of a reply, validated in full: a script may have forged them."""
+    counts = reply.get("batches")
+    if not (isinstance(counts, list) and len(counts) == expected and all(type(n) is int for n in counts)):
+        raise BadReply("it does not announce one result per input")
+    try:
+        tables = wire.decode_tables(counts, stream)
+        for table in tables:
+            table.validate(full=True)
+    except (pa.ArrowException, OSError) as error:
+        raise BadReply("its bytes are no valid Arrow stream") from error
+    schema = plain(tables[0].schema)
+    if len(set(schema.names)) != len(schema.names):
+        raise BadReply("two columns have the same name")
+    if contract is not None:
+        contracts.check(schema, contract)
+    return [
+        table if table.schema.equals(schema, check_metadata=True) else table.cast(schema) for table in tables
+    ], schema
+
+
+async def _run_blocking(size: int, work: Callable[..., _Result], *arguments: object) -> _Result:
+    """Do it here if it is small, in a thread otherwise."""
+    return work(*arguments) if size <= _INLINE_BYTES else await asyncio.to_thread(work, *arguments)

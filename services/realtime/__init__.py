@@ -1,0 +1,1 @@
+"""What is hot: the log, the tables in memory, answers by key."""

@@ -1,0 +1,112 @@
+"""Rows of a query, split by the keys that were asked for and encoded in that order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from featurestore.model.errors import ResourceExhausted
+from featurestore.model.serving import AnswerFormat, KeyAnswer, Outcome
+from featurestore.rpc.rows import encode_rows
+
+MANY_KEYS_BYTES = 3 * 2**20
+"""What the answer for more than one key may have; below the default message limit of gRPC, in any language."""
+ONE_KEY_BYTES = 64 * 2**20
+
+
+def split(rows: pa.RecordBatch, asked: pa.Table) -> list[pa.RecordBatch]:
+    """The rows of each asked key, in the order asked, duplicates kept; within a key in the order of `rows`.
+
+    Args:
+        rows: only rows of asked keys.
+        asked: one row per asked key; its columns have the names and types of those in `rows`.
+    """
+    if asked.num_rows == 1:
+        return [rows]
+    row_codes, asked_codes = _codes(rows, asked)
+    grouped = rows.take(pc.sort_indices(row_codes))  # a stable sort
+    length_of = {each["values"]: each["counts"] for each in pc.value_counts(row_codes).to_pylist()}
+    start_of: dict[int, int] = {}
+    start = 0
+    for code in sorted(length_of):
+        start_of[code] = start
+        start += length_of[code]
+    return [grouped.slice(start_of.get(code, 0), length_of.get(code, 0)) for code in asked_codes.to_pylist()]
+
+
+def encode(
+    parts: Sequence[pa.RecordBatch], schema: pa.Schema, answer_format: AnswerFormat
+) -> tuple[tuple[KeyAnswer, ...], bytes]:
+    """One answer per part, and the payload that holds all of them.
+
+    Raises:
+        ResourceExhausted: `ANSWER_TOO_LARGE`, naming in `fits` how many keys to ask for in one call.
+    """
+    answers = tuple(
+        KeyAnswer(Outcome.FOUND if part.num_rows else Outcome.ABSENT, part.num_rows) for part in parts
+    )
+    if answer_format is AnswerFormat.ROWS:
+        payload = encode_rows(pa.Table.from_batches(parts, schema))
+        per_row = len(payload) // max(1, sum(part.num_rows for part in parts))
+        sizes = [per_row * part.num_rows for part in parts]
+    else:
+        payload, sizes = _arrow_stream(parts, schema)
+    limit = ONE_KEY_BYTES if len(parts) == 1 else MANY_KEYS_BYTES
+    if len(payload) > limit:
+        raise too_large(len(payload), len(parts), _fitting(sizes))
+    return answers, payload
+
+
+def too_large(size: int, key_count: int, fits: int) -> ResourceExhausted:
+    """The verdict on an answer above its limit."""
+    what_to_do = f"ask for at most {fits} in one call" if key_count > 1 else "let the query return less"
+    return ResourceExhausted(
+        "ANSWER_TOO_LARGE",
+        f"the answer for {key_count} keys has {size} bytes or more; {what_to_do}",
+        size=size,
+        keys=key_count,
+        fits=fits,
+    )
+
+
+def _codes(rows: pa.RecordBatch, asked: pa.Table) -> tuple[pa.Array, pa.Array]:
+    """Integers that are equal where the keys are, below the number of asked keys to the power of the columns.
+
+    They are renumbered after each column, so they never leave 64 bits.
+    """
+    row_codes, asked_codes = pa.repeat(0, rows.num_rows), pa.repeat(0, asked.num_rows)
+    for name in asked.column_names:
+        wanted = asked.column(name).combine_chunks()
+        known = wanted.unique()
+        width = len(known)
+        row_codes = _combined(row_codes, width, pc.index_in(rows.column(name), known))
+        asked_codes = _combined(asked_codes, width, pc.index_in(wanted, known))
+        numbers = asked_codes.unique()
+        row_codes = pc.index_in(row_codes, numbers).cast(pa.int64())
+        asked_codes = pc.index_in(asked_codes, numbers).cast(pa.int64())
+    return row_codes, asked_codes
+
+
+def _combined(codes: pa.Array, width: int, digit: pa.Array) -> pa.Array:
+    return pc.add(pc.multiply(codes, width), digit.cast(pa.int64()))
+
+
+def _arrow_stream(parts: Sequence[pa.RecordBatch], schema: pa.Schema) -> tuple[bytes, list[int]]:
+    sink = pa.BufferOutputStream()
+    sizes: list[int] = []
+    with pa.ipc.new_stream(sink, schema) as writer:
+        for part in parts:
+            before = sink.tell()
+            writer.write_batch(part)
+            sizes.append(sink.tell() - before)
+    return sink.getvalue().to_pybytes(), sizes
+
+
+def _fitting(sizes: list[int]) -> int:
+    """How many neighbouring keys fit into one answer wherever the list of keys is cut."""
+    count = len(sizes)
+    room = MANY_KEYS_BYTES * 9 // 10  # the schema, and sizes that are estimates
+    while count > 1 and any(sum(sizes[at : at + count]) > room for at in range(0, len(sizes), count)):
+        count = count * 3 // 4
+    return count

@@ -1,0 +1,355 @@
+"""The writer lane: the one thread that writes, group by group.
+
+Per group: begin in the engine, apply, append to the log (fsync), commit, acknowledge. So a reader never sees what
+the log does not hold, and what is acknowledged is in both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Final
+
+import duckdb
+from featurestore.engine import apply as engine
+from featurestore.engine.apply import Tables
+from featurestore.model import deadline, frames
+from featurestore.model.errors import (
+    DeadlineExceeded,
+    FeatureStoreError,
+    InvalidArgument,
+    ResourceExhausted,
+    Unavailable,
+)
+from featurestore.model.table import Operation, Published, Version
+
+from services.realtime import proposals
+from services.realtime.log import AppendFailedError, Log, Receipt, Record
+from services.realtime.proposals import Proposal
+
+_logger = logging.getLogger(__name__)
+_EXIT_CODE: Final = 70
+
+
+@dataclass(frozen=True, slots=True)
+class LaneLimits:
+    """How much may wait, and how much goes into one transaction."""
+
+    waiting_count: int = 4096
+    waiting_bytes: int = 256 * 2**20
+    group_count: int = 512
+    group_bytes: int = 64 * 2**20
+    frame_bytes: int = 256 * 2**20
+
+
+@dataclass(slots=True)
+class _Entry:
+    proposal: Proposal
+    size: int
+    future: Future[Published] = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    entry: _Entry
+    operations: tuple[Operation, ...]
+    record: Record
+
+
+def exit_process(why: str) -> None:
+    """End the process at once: the log decides what happened, and a restart replays it."""
+    _logger.critical("realtime ends: %s; what the log holds is replayed at the next start", why)
+    logging.shutdown()
+    os._exit(_EXIT_CODE)
+
+
+class Lane:
+    """Orders, judges and applies proposals; owns the writing cursor and the log from `start` to `close`."""
+
+    def __init__(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        log: Log,
+        tables: Tables,
+        *,
+        limits: LaneLimits | None = None,
+        on_advance: Callable[[], None] = lambda: None,
+        die: Callable[[str], None] = exit_process,
+    ) -> None:
+        """Continue where the log ends.
+
+        Args:
+            cursor: holds exactly what the log holds; no one else writes through its database.
+            tables: the definitions as of the log's end.
+            on_advance: called in the lane's thread after each commit.
+            die: called when only a restart can tell what the log holds.
+        """
+        self._cursor = cursor
+        self._log = log
+        self._tables = tables
+        self._sequence = log.last_sequence
+        self._limits = limits or LaneLimits()
+        self._on_advance = on_advance
+        self._die = die
+        self._refusal: Unavailable | None = None
+        self._waiting: deque[_Entry] = deque()
+        self._waiting_bytes = 0
+        self._changed = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="realtime-writer", daemon=True)
+
+    @property
+    def tables(self) -> Tables:
+        """The definitions as of the last commit; never changed in place."""
+        return self._tables
+
+    @property
+    def version(self) -> Version:
+        """The last version that every read from now on sees."""
+        return Version(self._log.log_id, self._sequence)
+
+    @property
+    def refusal(self) -> Unavailable | None:
+        """Why no more writes are taken; None while they are."""
+        return self._refusal
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    async def close(self) -> None:
+        """Finish what waits, refuse what comes, end the thread."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        await asyncio.to_thread(self._thread.join)
+
+    async def submit(self, proposal: Proposal) -> Published:
+        """Have the proposal judged and applied in its turn; when this returns it is durable and visible.
+
+        A caller that goes away or whose time ends takes nothing back once the proposal is being applied:
+        it is then applied as a whole.
+
+        Raises:
+            FeatureStoreError: the verdict of `proposals.judge`.
+            InvalidArgument: `PUBLISH_ID_REUSED`.
+            ResourceExhausted: `WRITES_WAITING`, `PUBLISH_TOO_LARGE`, `MEMORY`.
+            Unavailable: `READ_ONLY`, `STOPPING`.
+            DeadlineExceeded: `DEADLINE`.
+        """
+        entry = _Entry(proposal, proposals.size(proposal))
+        self._enqueue(entry)
+        try:
+            async with asyncio.timeout(deadline.remaining()):
+                return await asyncio.wrap_future(entry.future)
+        except TimeoutError:
+            raise DeadlineExceeded(
+                "DEADLINE",
+                "the call's time ended before the write was acknowledged; it may be applied: "
+                "repeat it with the same publish_id",
+                publish_id=proposal.publish_id,
+            ) from None
+
+    def _enqueue(self, entry: _Entry) -> None:
+        limits = self._limits
+        with self._changed:
+            if self._closing:
+                raise Unavailable("STOPPING", "realtime is stopping; try again in a moment")
+            full = len(self._waiting) >= limits.waiting_count
+            if full or (self._waiting and self._waiting_bytes + entry.size > limits.waiting_bytes):
+                raise ResourceExhausted(
+                    "WRITES_WAITING",
+                    f"{len(self._waiting)} writes with {self._waiting_bytes} bytes are waiting; try again later",
+                    waiting=len(self._waiting),
+                    waiting_bytes=self._waiting_bytes,
+                )
+            self._waiting.append(entry)
+            self._waiting_bytes += entry.size
+            self._changed.notify()
+
+    def _take(self) -> list[_Entry]:
+        """The next group, after waiting for one; empty when the lane is closed and nothing is left."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closing)
+            group: list[_Entry] = []
+            size = 0
+            while self._waiting and len(group) < self._limits.group_count:
+                if group and size + self._waiting[0].size > self._limits.group_bytes:
+                    break
+                entry = self._waiting.popleft()
+                size += entry.size
+                group.append(entry)
+            self._waiting_bytes -= size
+            return group
+
+    def _run(self) -> None:
+        while group := self._take():
+            try:
+                self._process(group)
+            except Exception:
+                _logger.exception("the writer lane met an error of ours")
+                self._stop("the writer lane met an error of ours; see the log of the server")
+            for entry in group:
+                if not entry.future.done():
+                    entry.future.set_exception(
+                        self._refusal or Unavailable("STOPPING", "realtime is stopping")
+                    )
+
+    def _process(self, group: list[_Entry]) -> None:
+        batch: list[_Judged] = []
+        pending: set[str] = set()
+        for entry in group:
+            if not entry.future.set_running_or_notify_cancel():
+                continue  # its caller went away
+            if entry.proposal.publish_id in pending:
+                batch = self._commit(batch)  # a repeat within the group: the log can answer it now
+            judged = self._judge(entry)
+            if judged is None:
+                continue
+            if engine.defines(judged.operations):
+                batch = self._commit(batch)
+                self._commit([judged])
+                continue
+            batch.append(judged)
+            pending.add(entry.proposal.publish_id)
+        self._commit(batch)
+
+    def _judge(self, entry: _Entry) -> _Judged | None:
+        """What is to be applied; None if the entry is answered already."""
+        if self._refusal is not None:
+            entry.future.set_exception(self._refusal)
+            return None
+        try:
+            digest = proposals.digest(entry.proposal)
+            receipt = self._log.find(entry.proposal.publish_id)
+            if receipt is not None:
+                entry.future.set_result(self._first_answer(entry.proposal, digest, receipt))
+                return None
+            operations, row_count = proposals.judge(entry.proposal, self._tables)
+            if not operations:
+                entry.future.set_result(Published(row_count, self.version))
+                return None
+            record = Record(entry.proposal.publish_id, digest, row_count, self._encoded(operations))
+        except FeatureStoreError as refused:
+            entry.future.set_exception(refused)
+            return None
+        except Exception as error:
+            _logger.exception("a proposal could not be judged")
+            entry.future.set_exception(error)
+            return None
+        return _Judged(entry, operations, record)
+
+    def _encoded(self, operations: tuple[Operation, ...]) -> bytes:
+        body = frames.encode(operations)
+        if len(body) > self._limits.frame_bytes:
+            raise ResourceExhausted(
+                "PUBLISH_TOO_LARGE",
+                f"the publish has {len(body)} bytes, at most {self._limits.frame_bytes} fit; split it",
+                size=len(body),
+                limit=self._limits.frame_bytes,
+            )
+        return body
+
+    def _first_answer(self, proposal: Proposal, digest: str, receipt: Receipt) -> Published:
+        if digest != receipt.digest:
+            raise InvalidArgument(
+                "PUBLISH_ID_REUSED",
+                f"publish_id {proposal.publish_id!r} was used for other content, at sequence {receipt.sequence}; "
+                "make a new id for each publish",
+                publish_id=proposal.publish_id,
+                sequence=receipt.sequence,
+            )
+        return Published(receipt.row_count, Version(self._log.log_id, receipt.sequence))
+
+    def _commit(self, batch: list[_Judged]) -> list[_Judged]:
+        """Apply, log and commit the batch, or refuse it; returns an empty batch."""
+        if not batch:
+            return []
+        if self._refusal is not None:
+            _refuse(batch, self._refusal)
+            return []
+        after = self._apply(batch)
+        if after is not None and self._append(batch):
+            self._acknowledge(batch, after)
+        return []
+
+    def _apply(self, batch: list[_Judged]) -> Tables | None:
+        operations = [operation for judged in batch for operation in judged.operations]
+        try:
+            self._cursor.begin()
+            return engine.apply(self._cursor, self._tables, operations)
+        except Exception as error:
+            if not self._rolled_back():
+                return None
+            if len(batch) > 1:  # only the bad one is to be refused
+                for judged in batch:
+                    self._commit([judged])
+                return None
+            _logger.exception("publish %s could not be applied", batch[0].record.publish_id)
+            batch[0].entry.future.set_exception(_as_verdict(error))
+            return None
+
+    def _append(self, batch: list[_Judged]) -> bool:
+        try:
+            self._log.append([judged.record for judged in batch])
+        except AppendFailedError as error:
+            _logger.exception("the log took no write")
+            if not error.certain:
+                self._stop(f"the log may or may not have taken a write: {error}")
+            elif self._rolled_back():
+                self._refusal = Unavailable(
+                    "READ_ONLY",
+                    f"the log can't be written ({error}), so the store only answers reads; "
+                    "repair the disk and start realtime again",
+                    cause=error,
+                )
+            _refuse(batch, self._refusal)
+            return False
+        return True
+
+    def _acknowledge(self, batch: list[_Judged], after: Tables) -> None:
+        try:
+            self._cursor.commit()
+        except duckdb.Error as error:
+            _logger.exception("the engine did not commit what the log holds")
+            self._stop(f"the engine did not commit what the log holds: {error}")
+            return
+        first = self._sequence + 1
+        self._tables = after
+        self._sequence = self._log.last_sequence
+        for sequence, judged in enumerate(batch, first):
+            version = Version(self._log.log_id, sequence)
+            judged.entry.future.set_result(Published(judged.record.row_count, version))
+        self._on_advance()
+
+    def _rolled_back(self) -> bool:
+        try:
+            self._cursor.rollback()
+        except duckdb.Error as error:
+            _logger.exception("the engine did not roll back")
+            self._stop(f"the engine did not roll back: {error}")
+            return False
+        return True
+
+    def _stop(self, why: str) -> None:
+        self._refusal = Unavailable("STOPPING", "realtime has to start again; try again in a moment")
+        self._die(why)
+
+
+def _refuse(batch: list[_Judged], verdict: BaseException | None) -> None:
+    for judged in batch:
+        judged.entry.future.set_exception(verdict)
+
+
+def _as_verdict(error: Exception) -> Exception:
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return ResourceExhausted(
+            "MEMORY", "realtime has no memory left for this write; delete rows or give it more", cause=error
+        )
+    return error

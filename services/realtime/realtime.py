@@ -1,0 +1,219 @@
+"""What is hot: the service's own object. Opens the folder, replays the log, then writes by lane and reads by pool."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import duckdb
+import pyarrow as pa
+from featurestore.engine.apply import Tables
+from featurestore.engine.describe import describe
+from featurestore.engine.profile import connect
+from featurestore.engine.tables import identity, qualified
+from featurestore.model.errors import FailedPrecondition
+from featurestore.model.query import Column, QueryForm
+from featurestore.model.serving import Answer, AnswerFormat, Explanation, Keys, RealtimeStatus
+from featurestore.model.table import Frame, Published, TableDefinition, TableInfo, TableRows, Version
+
+from services.realtime import explain, proposals, replay, serving
+from services.realtime.folder_lock import FolderLock
+from services.realtime.lane import Lane, LaneLimits, exit_process
+from services.realtime.log import Log, LogReader
+from services.realtime.proposals import Create, Delete, DropTable, Publish
+from services.realtime.readers import Readers
+
+_FOLLOW_PIECE_BYTES = 8 * 2**20
+
+
+class RealtimeService:
+    """Implements `peers.Realtime` on a folder; an async context manager that holds the folder while it is open.
+
+    Raises on entering:
+        FailedPrecondition: `STORE_LOCKED`, `FORMAT`, `LOG_DAMAGED`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        readers: int = 4,
+        engine_threads: int = 2,
+        memory_limit: str = "4GB",
+        limits: LaneLimits | None = None,
+        die: Callable[[str], None] = exit_process,
+    ) -> None:
+        """Nothing is opened yet.
+
+        Args:
+            folder: holds the log; made if it is not there.
+            readers: queries that run at once.
+            engine_threads: worker threads of the engine.
+            memory_limit: of the engine, with its unit.
+            limits: how much may wait to be written.
+            die: called when only a restart can tell what the log holds.
+        """
+        self._folder = folder
+        self._reader_count = readers
+        self._connect = functools.partial(connect, threads=engine_threads, memory_limit=memory_limit)
+        self._limits = limits
+        self._die = die
+        self._stack = AsyncExitStack()
+        self._advanced = asyncio.Event()
+        self._lane: Lane
+        self._readers: Readers
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            stack.callback(FolderLock(self._folder).release)
+            log = await asyncio.to_thread(Log, self._folder)
+            stack.callback(log.close)
+            connection = await asyncio.to_thread(self._connect)
+            stack.callback(connection.close)
+            tables = await asyncio.to_thread(self._replayed, connection)
+            self._readers = Readers(connection, self._reader_count)
+            stack.push_async_callback(self._readers.close)
+            loop = asyncio.get_running_loop()
+            self._lane = Lane(
+                connection.cursor(),
+                log,
+                tables,
+                limits=self._limits,
+                on_advance=lambda: loop.call_soon_threadsafe(self._advance) and None,
+                die=self._die,
+            )
+            self._lane.start()
+            stack.push_async_callback(self._lane.close)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def create_table(self, table: TableDefinition) -> TableInfo:
+        """See `peers.Realtime`."""
+        await self._lane.submit(Create(table))
+        return await self.get_table(table.name)
+
+    async def drop_table(self, table: str) -> Version:
+        """See `peers.Realtime`."""
+        return (await self._lane.submit(DropTable(table))).version
+
+    async def publish(self, publish_id: str, tables: Sequence[TableRows]) -> Published:
+        """See `peers.Realtime`."""
+        return await self._lane.submit(Publish(publish_id, tuple(tables)))
+
+    async def delete(self, publish_id: str, table: str, keys: bytes | Keys) -> Published:
+        """See `peers.Realtime`."""
+        return await self._lane.submit(Delete(publish_id, table, keys))
+
+    async def get_table(self, table: str) -> TableInfo:
+        """See `peers.Realtime`."""
+        version = self._lane.version
+        known = proposals.known_table(self._lane.tables, table)
+        infos = await self._readers.run(lambda cursor: _infos(cursor, {identity(table): known}, version))
+        # A drop may have come between the two lines above.
+        return infos[0] if infos else await self.get_table(table)
+
+    async def list_tables(self) -> tuple[TableInfo, ...]:
+        """See `peers.Realtime`."""
+        version, tables = self._lane.version, self._lane.tables
+        return await self._readers.run(lambda cursor: _infos(cursor, tables, version))
+
+    async def describe(self, sql: str) -> tuple[Column, ...]:
+        """See `peers.Realtime`."""
+        return await self._readers.run(lambda cursor: describe(cursor, sql))
+
+    async def query(self, query_id: str, form: QueryForm, keys: Keys, answer_format: AnswerFormat) -> Answer:
+        """See `peers.Realtime`."""
+        asked = serving.asked(form, keys)
+        return await self._readers.run(
+            # The version is read before the statement begins, so the statement shows at least that.
+            lambda cursor: serving.answer(cursor, query_id, form, asked, answer_format, self._lane.version)
+        )
+
+    async def explain(self, query_id: str, form: QueryForm, index_key: tuple[str, ...]) -> Explanation:
+        """See `peers.Realtime`."""
+        return await self._readers.run(lambda cursor: explain.explain(cursor, query_id, form, index_key))
+
+    async def sample_keys(self, form: QueryForm, index_key: tuple[str, ...], count: int) -> pa.Table:
+        """See `peers.Realtime`."""
+        return await self._readers.run(lambda cursor: serving.sample_keys(cursor, form, index_key, count))
+
+    async def version(self) -> Version:
+        """See `peers.Realtime`."""
+        return self._lane.version
+
+    async def follow(self, after: Version | None) -> AsyncIterator[tuple[str, Sequence[Frame]]]:
+        """See `peers.Realtime`. Each piece has at least one frame, and about 8 MiB at most if it has more."""
+        log_id = self._lane.version.log_id
+        sequence = after.sequence if after is not None else 0
+        reader = LogReader(self._folder)
+        try:
+            last = await asyncio.to_thread(reader.last_sequence)
+            if after is not None and (after.log_id != log_id or sequence > last):
+                raise FailedPrecondition(
+                    "OTHER_LOG",
+                    f"version {sequence} of log {after.log_id} is not in this log, {log_id}, which ends at {last}; "
+                    "whoever follows belongs to another store, or to a later copy of this one",
+                    log_id=log_id,
+                    after=after.log_id,
+                )
+            while True:
+                advanced = self._advanced  # taken before the read: an append behind it is not missed
+                piece = await asyncio.to_thread(_decoded_after, reader, sequence)
+                if piece:
+                    sequence = piece[-1].sequence
+                    yield log_id, piece
+                else:
+                    await advanced.wait()
+        finally:
+            # A follower that is cancelled may leave its last read to its thread; closing waits for that there.
+            asyncio.get_running_loop().run_in_executor(None, reader.close)
+
+    async def status(self) -> RealtimeStatus:
+        """See `peers.Realtime`."""
+        infos = await self.list_tables()
+        refusal = self._lane.refusal
+        return RealtimeStatus(
+            version=self._lane.version,
+            tables=len(infos),
+            rows=sum(info.row_count for info in infos),
+            writable=refusal is None,
+            not_writable_because="" if refusal is None else refusal.message,
+        )
+
+    def _replayed(self, connection: duckdb.DuckDBPyConnection) -> Tables:
+        reader = LogReader(self._folder)
+        try:
+            with connection.cursor() as cursor:
+                return replay.replay(cursor, reader)
+        finally:
+            reader.close()
+
+    def _advance(self) -> None:
+        self._advanced.set()
+        self._advanced = asyncio.Event()
+
+
+def _infos(cursor: duckdb.DuckDBPyConnection, tables: Tables, version: Version) -> tuple[TableInfo, ...]:
+    infos: list[TableInfo] = []
+    for definition in sorted(tables.values(), key=lambda each: each.name):
+        try:
+            counted = cursor.execute(f"SELECT count(*) FROM {qualified(definition.name)}").fetchone()
+        except duckdb.CatalogException:
+            continue  # dropped meanwhile
+        infos.append(TableInfo(definition, counted[0] if counted else 0, version))
+    return tuple(infos)
+
+
+def _decoded_after(reader: LogReader, sequence: int) -> list[Frame]:
+    return [replay.decoded(logged) for logged in reader.read_after(sequence, _FOLLOW_PIECE_BYTES)]
