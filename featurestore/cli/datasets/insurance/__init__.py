@@ -1,0 +1,1 @@
+"""Simulated insurance customers: the query and the ETL of the demo."""
