@@ -92,7 +92,7 @@ def local_settings(folder: StoreFolder) -> Settings:
                 update={"store_url": SecretStr(f"sqlite:///{folder.catalog}")}
             ),
             "realtime": given.realtime.model_copy(update={"folder": folder.realtime}),
-            "extraction": given.extraction.model_copy(update={"folder": folder.warehouse, "git_file": True}),
+            "extraction": given.extraction.model_copy(update={"folder": folder.warehouse, "git_schemes": "https,ssh,file"}),
             "gateway": given.gateway.model_copy(update={"folder": folder.gateway, "demo": True}),
         }
     )

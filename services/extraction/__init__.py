@@ -1,0 +1,1 @@
+"""What is computed: training results, ETLs, contracts, verification."""

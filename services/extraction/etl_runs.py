@@ -73,7 +73,9 @@ class EtlRuns:
             script = source.script
             return EtlCode(text, script.provenance.path, script.blob_sha256), script
         if bool(source.address) == bool(source.local_path):
-            raise InvalidArgument("ETL_SOURCE", "etl names no script: give an address or a local path, not both")
+            raise InvalidArgument(
+                "ETL_SOURCE", "etl names no script: give an address or a local path, not both"
+            )
         if source.address:
             return await self._fetched(await self._sources.fetch(parse(source.address)), pin=pin)
         if pin:
@@ -84,7 +86,13 @@ class EtlRuns:
         return EtlCode(source.text, source.local_path, sha256), None
 
     async def train(
-        self, code: EtlCode, script: PinnedScript | None, rows: pa.Table, contract: pa.Schema | None, *, pin: bool
+        self,
+        code: EtlCode,
+        script: PinnedScript | None,
+        rows: pa.Table,
+        contract: pa.Schema | None,
+        *,
+        pin: bool,
     ) -> TrainedEtl:
         """Run an ETL once over all training rows.
 
@@ -97,7 +105,11 @@ class EtlRuns:
         """
         seconds = deadline.remaining_or(self._limits.training_seconds)
         result = await self._workers.run(
-            code, [rows], input_schema=rows.schema, contract=contract, deadline_seconds=min(seconds, self._limits.training_seconds)
+            code,
+            [rows],
+            input_schema=rows.schema,
+            contract=contract,
+            deadline_seconds=min(seconds, self._limits.training_seconds),
         )
         if pin:
             require_decided(result.undecided)

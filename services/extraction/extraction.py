@@ -45,7 +45,7 @@ class ExtractionService:
         FailedPrecondition: `STORE_LOCKED`.
     """
 
-    def __init__(  # noqa: PLR0913 - one per part
+    def __init__(
         self,
         folder: Path,
         realtime: Realtime,
@@ -71,7 +71,9 @@ class ExtractionService:
         self._follower = Follower(realtime, self._warehouse)
         self._workers = WorkerPool(workers)
         self._sources = GitSources(git)
-        self._etls = EtlRuns(self._workers, self._sources, BlobCache(blob_folder or folder / "blobs"), workers)
+        self._etls = EtlRuns(
+            self._workers, self._sources, BlobCache(blob_folder or folder / "blobs"), workers
+        )
         self._etl_input_bytes = etl_input_bytes
         self._verifier = Verifier(
             realtime,

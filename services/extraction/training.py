@@ -10,10 +10,11 @@ from typing import Any, Self, TypeVar
 import duckdb
 import pyarrow as pa
 
+from featurestore.engine.describe import describe
 from featurestore.engine.failures import translate
 from featurestore.engine.outputs import finish
 from featurestore.engine.wrapping import training_sql
-from featurestore.model.errors import ResourceExhausted
+from featurestore.model.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
 from featurestore.model.query import QueryForm
 from services.extraction.warehouse import Reader, Warehouse
 
@@ -50,11 +51,8 @@ class QueryRows:
         """
         reader = await warehouse.reader()
         try:
-            sql, rows = training_sql(form), _rows_per_batch(form.schema)
-            if head_only:
-                sql = f"SELECT * FROM (\n{sql}\n) AS t LIMIT 0"
-            records = await reader.call(lambda cursor: cursor.execute(sql).to_arrow_reader(rows))
-        except duckdb.Error as error:
+            records = await reader.call(lambda cursor: _start(cursor, form, head_only=head_only))
+        except (duckdb.Error, OSError) as error:
             await reader.close()
             raise translate(error) from error
         except BaseException:
@@ -89,6 +87,20 @@ class QueryRows:
             await self.close()
             return None
         return found[0]
+
+    async def drain(self, consume: Callable[[pa.RecordBatch], None]) -> None:
+        """Read to the end, giving each batch to `consume` in the thread that fetched it.
+
+        Raises:
+            InvalidArgument, DeadlineExceeded: as `next`, and whatever `consume` raises.
+        """
+
+        def once(batch: pa.RecordBatch) -> bool:
+            consume(batch)
+            return True
+
+        while await self.next(once):
+            pass
 
     async def close(self) -> None:
         """Interrupt the query and give its cursor back."""
@@ -150,22 +162,23 @@ async def whole_table(warehouse: Warehouse, form: QueryForm, max_bytes: int) -> 
         ResourceExhausted: `ETL_INPUT`: they have more than `max_bytes`.
         FeatureStoreError: as `QueryRows`.
     """
-    rows = await QueryRows.open(warehouse, form)
     batches: list[pa.RecordBatch] = []
     size = 0
-    try:
-        while (batch := await rows.next(lambda batch: batch)) is not None:
-            size += batch.nbytes
-            if size > max_bytes:
-                raise ResourceExhausted(
-                    "ETL_INPUT",
-                    f"the query's rows have more than {max_bytes} bytes, too many for an ETL over all of them: "
-                    "select fewer columns or rows, or raise the limit",
-                    limit=max_bytes,
-                )
-            batches.append(batch)
-    finally:
-        await rows.close()
+
+    def collect(batch: pa.RecordBatch) -> None:
+        nonlocal size
+        size += batch.nbytes
+        if size > max_bytes:
+            raise ResourceExhausted(
+                "ETL_INPUT",
+                f"the query's rows have more than {max_bytes} bytes, too many for an ETL over all of them: "
+                "select fewer columns or rows, or raise the limit",
+                limit=max_bytes,
+            )
+        batches.append(batch)
+
+    rows = await QueryRows.open(warehouse, form)
+    await rows.drain(collect)
     return pa.Table.from_batches(batches, form.schema)
 
 
@@ -179,8 +192,9 @@ async def table_messages(table: pa.Table) -> AsyncGenerator[bytes, None]:
 
 async def no_messages() -> AsyncGenerator[bytes, None]:
     """The batches of a result of which only the head is wanted."""
-    return
-    yield b""
+    nothing: tuple[bytes, ...] = ()
+    for message in nothing:
+        yield message
 
 
 def messages(batch: pa.RecordBatch) -> Iterator[bytes]:
@@ -193,6 +207,45 @@ def messages(batch: pa.RecordBatch) -> Iterator[bytes]:
         yield batch.serialize().to_pybytes()
 
 
+def _start(cursor: duckdb.DuckDBPyConnection, form: QueryForm, *, head_only: bool) -> pa.RecordBatchReader:
+    cursor.begin()  # what is checked is what runs
+    _check_columns(cursor, form)
+    sql = training_sql(form)
+    if head_only:
+        sql = f"SELECT * FROM (\n{sql}\n) AS head LIMIT 0"
+    return cursor.execute(sql).to_arrow_reader(_rows_per_batch(form.schema))
+
+
+def _check_columns(cursor: duckdb.DuckDBPyConnection, form: QueryForm) -> None:
+    """See that the query still returns what is stored with it: a table may have been dropped and made anew.
+
+    Columns that a `*` returns on top, since a table got more of them, are no change; two of one name are, for
+    the stored one may no longer be the one that is meant.
+    """
+    try:
+        found = {column.name: column.engine_type for column in describe(cursor, form.sql)}
+    except InvalidArgument as error:
+        raise FailedPrecondition(
+            "QUERY_SCHEMA_CHANGED",
+            f"the query worked when it was saved and no longer does: {error.message}; bring back its tables as "
+            "they were, or save the query anew",
+            **error.details,
+        ) from error
+    changed = [column for column in form.columns if found.get(column.name) != column.engine_type]
+    if changed:
+        now = "; ".join(
+            f"{column.name} was {column.engine_type}, is {found.get(column.name, 'gone')}"
+            for column in changed
+        )
+        raise FailedPrecondition(
+            "QUERY_SCHEMA_CHANGED",
+            f"the query returns other columns than are stored with it: {now}; bring back its tables as they were, "
+            "or save the query anew",
+            column=changed[0].name,
+            columns=", ".join(column.name for column in changed),
+        )
+
+
 def _rows_per_batch(schema: pa.Schema) -> int:
     """As many rows as fill half a message, in whole vectors."""
     width = sum(_bytes_of(field.type) for field in schema)
@@ -202,6 +255,6 @@ def _rows_per_batch(schema: pa.Schema) -> int:
 
 def _bytes_of(kind: pa.DataType) -> int:
     try:
-        return max(1, kind.bit_width // 8)
+        return max(1, int(kind.bit_width) // 8)
     except ValueError:
         return _GUESSED_BYTES

@@ -10,7 +10,7 @@ from typing import TypeAlias, TypeVar
 
 import pyarrow as pa
 
-from featurestore.engine.column_types import is_key_type
+from featurestore.engine.key_values import check_key_columns
 from featurestore.model.errors import FeatureStoreError, InvalidArgument
 from featurestore.model.peers import Realtime
 from featurestore.model.query import Column, QueryForm
@@ -64,7 +64,7 @@ class _Round:
 class Verifier:
     """Compares training with serving through the paths that callers use."""
 
-    def __init__(  # noqa: PLR0913 - one per part of the path
+    def __init__(
         self,
         realtime: Realtime,
         follower: Follower,
@@ -111,7 +111,8 @@ class Verifier:
                 elif verdict:
                     different += 1
                     found += [
-                        Difference(key, each.column, each.trained, each.served, cause) for each, cause in verdict
+                        Difference(key, each.column, each.trained, each.served, cause)
+                        for each, cause in verdict
                     ]
         checked = keys.num_rows - skipped
         return VerifyReport(
@@ -128,8 +129,7 @@ class Verifier:
         seed = self._seed if self._seed is not None else random.SystemRandom().getrandbits(32)
         chosen = KeySample(subject.columns, sample, seed)
         rows = await QueryRows.open(self._warehouse, subject.form)
-        while await rows.next(lambda batch: chosen.add(batch) or True):
-            pass
+        await rows.drain(chosen.add)
         trained = chosen.keys()
         extra = max(1, sample // _EXTRA_SHARE)
         hot = await self._realtime.sample_keys(subject.form, subject.index_key, sample + extra)
@@ -170,7 +170,9 @@ class Verifier:
                 verdicts.append(None)
                 continue
             steady = serving_steady and not _differ(before, trained)
-            verdicts.append([(each, cause if steady else "UNKNOWN") for each, cause in _explained(trained, served)])
+            verdicts.append(
+                [(each, cause if steady else "UNKNOWN") for each, cause in _explained(trained, served)]
+            )
         return verdicts
 
     async def _serve(self, subject: Subject, keys: pa.Table) -> tuple[list[Side], Version]:
@@ -227,8 +229,7 @@ class Verifier:
     async def _rows(self, subject: Subject, keys: pa.Table) -> list[pa.Table]:
         collected = KeyRows(keys, subject.form.schema)
         rows = await QueryRows.open(self._warehouse, subject.form)
-        while await rows.next(lambda batch: collected.add(batch) or True):
-            pass
+        await rows.drain(collected.add)
         return await asyncio.to_thread(collected.tables)
 
 
@@ -236,34 +237,18 @@ def check(subject: Subject, sample: int) -> None:
     """Refuse what can't be verified.
 
     Raises:
-        InvalidArgument: `BAD_SAMPLE`, `UNKNOWN_KEY_COLUMN`, `KEY_TYPE`.
+        InvalidArgument: `BAD_SAMPLE`, `UNKNOWN_KEY_COLUMN`, `KEY_COLUMN_TWICE`, `KEY_TYPE`.
     """
     if not 1 <= sample <= MAX_SAMPLE:
         raise InvalidArgument(
             "BAD_SAMPLE", f"sample is {sample}: give 1 to {MAX_SAMPLE} keys", field="sample", sample=sample
         )
-    if not subject.index_key:
-        raise InvalidArgument("UNKNOWN_KEY_COLUMN", "index_key is empty: name at least one column", field="index_key")
-    for name in subject.index_key:
-        column = subject.form.column(name)
-        if column is None:
-            known = ", ".join(column.name for column in subject.form.columns)
-            raise InvalidArgument(
-                "UNKNOWN_KEY_COLUMN",
-                f"the query returns no column {name!r} to look up by; it returns {known}",
-                column=name,
-                known=known,
-            )
-        if not is_key_type(column.type):
-            raise InvalidArgument(
-                "KEY_TYPE",
-                f"column {name!r} is {column.type}, whose equality is not identity: it can't be an index key",
-                column=name,
-                type=column.type,
-            )
+    check_key_columns(subject.form, subject.index_key)
 
 
-async def _in_halves(items: Sequence[In], work: Callable[[Sequence[In]], Awaitable[list[pa.Table]]]) -> list[Side]:
+async def _in_halves(
+    items: Sequence[In], work: Callable[[Sequence[In]], Awaitable[list[pa.Table]]]
+) -> list[Side]:
     """Work on all items at once, or, where that can't be, on halves: an item that fails alone has failed."""
     try:
         return list(await work(items))

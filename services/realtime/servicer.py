@@ -1,5 +1,4 @@
 """Realtime's service: decode, one call, encode."""
-# ruff: noqa: N802, D102 - the protos name the methods and say what they do
 
 from __future__ import annotations
 

@@ -110,11 +110,16 @@ class ComposeUp:
         """The folder that stands for a named volume."""
         return self._folder / "volumes" / name
 
-    def process(self, name: str, log: str = "") -> Process:
-        """A process of one of our services, not started; another one of the same when asked again."""
-        given = self.file.environment(name) | dict(self._overrides.get(name, {}))
+    def process(self, name: str, more: Mapping[str, str] | None = None, log: str = "") -> Process:
+        """A process of one of our services, not started; another one of the same when asked again.
+
+        Args:
+            more: further environment variables, in place of the file's where they meet.
+            log: another name for its log file.
+        """
+        given = {**self.file.environment(name), **self._overrides.get(name, {}), **(more or {})}
         environment = {key: self.here(name, value) for key, value in given.items()}
-        command = [str(BIN / "featurestore"), *self.file.services[name]["command"]]
+        command = ["featurestore", *self.file.services[name]["command"]]
         return Process(command, environment, self._folder / f"{log or name}.log")
 
     def health_command(self, name: str) -> list[str]:

@@ -70,11 +70,15 @@ def define(table: TableDefinition) -> Define:
 
 def users(*rows: tuple[int, str | None]) -> Put:
     ids, names = zip(*rows, strict=True)
-    return Put("users", pa.table([pa.array(ids, pa.int64()), pa.array(names, pa.string())], schema=USERS.schema))
+    return Put(
+        "users", pa.table([pa.array(ids, pa.int64()), pa.array(names, pa.string())], schema=USERS.schema)
+    )
 
 
 def no_users(*ids: int) -> Remove:
-    return Remove("users", pa.table([pa.array(ids, pa.int64())], schema=pa.schema([USERS.schema.field("user_id")])))
+    return Remove(
+        "users", pa.table([pa.array(ids, pa.int64())], schema=pa.schema([USERS.schema.field("user_id")]))
+    )
 
 
 def events(*rows: tuple[int, float | None]) -> Put:

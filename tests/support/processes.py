@@ -80,9 +80,13 @@ class Process:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"{self} has not ended after {seconds:g} s:\n{self.log_tail()}") from None
 
+    def terminate(self) -> None:
+        """SIGTERM; does not wait."""
+        self._started.terminate()
+
     def stop(self, seconds: float = STOP_SECONDS) -> int:
         """SIGTERM, then its exit code; negative for a signal, which means that it did not drain."""
-        self._started.send_signal(signal.SIGTERM)
+        self.terminate()
         return self.wait(seconds)
 
     def kill(self) -> None:

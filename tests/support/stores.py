@@ -13,7 +13,7 @@ from featurestore.client.sync import Store
 from featurestore.host.folder import StoreFolder
 from tests.support.compose import ComposeUp
 from tests.support.mongo import running_mongo
-from tests.support.processes import BIN, Process, free_port
+from tests.support.processes import Process, free_port
 
 FILE_REPOSITORIES = {"FEATURESTORE__EXTRACTION__GIT_FILE": "true"}
 """On in local mode; elsewhere the tests, whose repositories are folders, have to switch it on."""
@@ -64,7 +64,7 @@ def processes(folder: Path) -> Iterator[Arrangement]:
         started = {
             name: stack.enter_context(
                 Process(
-                    [str(BIN / "featurestore"), "serve", name],
+                    ["featurestore", "serve", name],
                     {"FEATURESTORE__LISTEN": address[name], **peers, **own[name]},
                     folder / f"{name}.log",
                 )

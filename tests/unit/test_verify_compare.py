@@ -66,9 +66,13 @@ def test_integers_and_decimals_are_equal_exactly_or_not_at_all():
     assert len(differences(left, right)) == 1
 
 
-@pytest.mark.parametrize("kind", [pa.timestamp("ns"), pa.timestamp("us", "UTC"), pa.duration("us"), pa.time64("us")])
+@pytest.mark.parametrize(
+    "kind", [pa.timestamp("ns"), pa.timestamp("us", "UTC"), pa.duration("us"), pa.time64("us")]
+)
 def test_times_are_equal_to_their_last_unit(kind):
-    left, right = (pa.table({"a": pa.array([number, None], pa.int64()).cast(kind)}) for number in (7_001, 7_002))
+    left, right = (
+        pa.table({"a": pa.array([number, None], pa.int64()).cast(kind)}) for number in (7_001, 7_002)
+    )
     assert differences(left, left) == []
     assert len(differences(left, right)) == 1
 
@@ -86,7 +90,9 @@ def test_last_bit_noise_that_reorders_rows_does_not_pair_them_wrongly():
 
 def test_floats_inside_lists_and_structs_are_compared_as_floats():
     left = table(a=[[1.0, None], None], s=[{"x": 1.0, "y": "k"}, {"x": None, "y": None}])
-    right = table(a=[None, [1.0 + 1e-12, math.nan]], s=[{"x": math.nan, "y": None}, {"x": 1.0 - 1e-12, "y": "k"}])
+    right = table(
+        a=[None, [1.0 + 1e-12, math.nan]], s=[{"x": math.nan, "y": None}, {"x": 1.0 - 1e-12, "y": "k"}]
+    )
     assert differences(left, right) == []
     wrong = right.set_column(0, "a", pa.array([None, [1.1, None]]))
     assert [d.column for d in differences(left, wrong)] == ["a"]

@@ -23,7 +23,10 @@ ENDLESS = "SELECT count(*) FROM range(10000000) a, range(10000000) b WHERE (a.ra
 
 @asynccontextmanager
 async def following(folder, log, **settings) -> AsyncIterator[tuple[Warehouse, Follower]]:
-    async with Warehouse(folder, WarehouseSettings(**settings)) as warehouse, Follower(log, warehouse) as follower:
+    async with (
+        Warehouse(folder, WarehouseSettings(**settings)) as warehouse,
+        Follower(log, warehouse) as follower,
+    ):
         yield warehouse, follower
 
 
@@ -261,7 +264,9 @@ async def test_the_warehouse_follows_while_a_result_is_open_and_the_result_stays
         await reader.close()
         assert set(rest["name"].to_pylist()) == {"old"}
         assert seen[0] + rest.num_rows == 50_000
-        assert await rows(warehouse, "SELECT name, count(*) FROM feature_store.users GROUP BY 1 ORDER BY 1") == [
+        assert await rows(
+            warehouse, "SELECT name, count(*) FROM feature_store.users GROUP BY 1 ORDER BY 1"
+        ) == [
             ("newer", 25_000),
             ("old", 24_998),
         ]

@@ -1,0 +1,155 @@
+"""Applying operations to the engine's tables: the one write path of realtime and of the warehouse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from featurestore.engine.column_types import quoted
+from featurestore.engine.tables import alter_sql, create_sql, drop_sql, identity, qualified
+from featurestore.model.table import Define, Drop, Frame, Operation, Put, Remove, TableDefinition
+
+Tables = dict[str, TableDefinition]
+"""The definitions as they are, by `tables.identity` of the name."""
+
+_INCOMING = "__fs_incoming"
+_POSITION = "__fs_position"
+
+
+def defines(operations: Iterable[Operation]) -> bool:
+    """Whether the operations change definitions: such a frame is applied in a transaction of its own."""
+    return any(isinstance(operation, Define | Drop) for operation in operations)
+
+
+def in_groups(frames: Iterable[Frame]) -> Iterator[list[Frame]]:
+    """The frames in order, in lists that may share a transaction."""
+    group: list[Frame] = []
+    for frame in frames:
+        if defines(frame.operations):
+            if group:
+                yield group
+            yield [frame]
+            group = []
+        else:
+            group.append(frame)
+    if group:
+        yield group
+
+
+def apply(cursor: duckdb.DuckDBPyConnection, tables: Tables, operations: Sequence[Operation]) -> Tables:
+    """Apply a group of operations in their order, inside the transaction that is open on the cursor.
+
+    Rows and removals of one table are reduced to the last one per primary key before the engine sees them.
+
+    Args:
+        cursor: in a transaction; the caller commits it, or rolls it back after an error.
+        tables: the definitions before; not changed.
+        operations: judged before they come here, so that none contradicts its table's definition.
+
+    Returns:
+        The definitions after.
+
+    Raises:
+        duckdb.Error: the transaction can only be rolled back.
+    """
+    after = dict(tables)
+    waiting: dict[str, list[Put | Remove]] = {}
+    for operation in operations:
+        match operation:
+            case Put() | Remove():
+                waiting.setdefault(identity(operation.table), []).append(operation)
+            case Define() | Drop():
+                _flush(cursor, after, waiting)
+                _define(cursor, after, operation)
+    _flush(cursor, after, waiting)
+    return after
+
+
+def reduce(changes: Sequence[Put | Remove], definition: TableDefinition) -> tuple[pa.Table, pa.Table]:
+    """What is left when only the last change of each primary key counts: (rows to put, keys to remove)."""
+    key = list(definition.primary_key)
+    puts = [change.rows for change in changes if isinstance(change, Put)]
+    rows = _concat(puts) if puts else definition.schema.empty_table()
+    keys = _concat([change.rows.select(key) if isinstance(change, Put) else change.keys for change in changes])
+    last = _last_positions(keys)
+    if len(puts) == len(changes):
+        return (rows if last is None else rows.take(last)), keys.slice(0, 0)
+    last = pa.arange(0, keys.num_rows) if last is None else last
+    is_put = pa.chunked_array(
+        [pa.repeat(isinstance(change, Put), _length(change)) for change in changes], pa.bool_()
+    )
+    # A row's place among the rows of all puts is the number of put rows before it.
+    row_of = pc.subtract(pc.cumulative_sum(is_put.cast(pa.int64())), 1)
+    last_is_put = is_put.take(last)
+    put_rows = rows.take(row_of.take(last.filter(last_is_put)))
+    return put_rows, keys.take(last.filter(pc.invert(last_is_put)))
+
+
+def _define(cursor: duckdb.DuckDBPyConnection, tables: Tables, operation: Define | Drop) -> None:
+    if isinstance(operation, Drop):
+        dropped = tables.pop(identity(operation.table))
+        cursor.execute(drop_sql(dropped.name))
+        return
+    wanted = operation.table
+    known = tables.get(identity(wanted.name))
+    if known is None:
+        cursor.execute(create_sql(wanted))
+    else:
+        for statement in alter_sql(known, wanted):
+            cursor.execute(statement)
+    tables[identity(wanted.name)] = wanted
+
+
+def _flush(
+    cursor: duckdb.DuckDBPyConnection, tables: Tables, waiting: dict[str, list[Put | Remove]]
+) -> None:
+    for name, changes in waiting.items():
+        definition = tables[name]
+        into = f"INTO {qualified(definition.name)} SELECT * FROM {_INCOMING}"
+        if not definition.primary_key:
+            rows = _concat([change.rows for change in changes if isinstance(change, Put)])
+            _write(cursor, rows, f"INSERT {into}")
+            continue
+        rows, removed = reduce(changes, definition)
+        _write(cursor, removed, _delete_sql(definition))
+        # With one key twice in a statement this keeps the first; `reduce` left each key once.
+        _write(cursor, rows, f"INSERT OR REPLACE {into}")
+    waiting.clear()
+
+
+def _last_positions(keys: pa.Table) -> pa.ChunkedArray | None:
+    """For each distinct key the position of its last row, ascending; None when no key is there twice."""
+    if keys.num_rows < 2:
+        return None
+    numbered = keys.append_column(_POSITION, pa.arange(0, keys.num_rows))
+    distinct = numbered.group_by(keys.column_names).aggregate([(_POSITION, "max")])
+    if distinct.num_rows == keys.num_rows:
+        return None
+    positions = distinct.column(f"{_POSITION}_max")
+    return positions.take(pc.sort_indices(positions))
+
+
+def _delete_sql(definition: TableDefinition) -> str:
+    key = ", ".join(map(quoted, definition.primary_key))
+    return f"DELETE FROM {qualified(definition.name)} WHERE ({key}) IN (SELECT ({key}) FROM {_INCOMING})"
+
+
+def _write(cursor: duckdb.DuckDBPyConnection, incoming: pa.Table, statement: str) -> None:
+    if not incoming.num_rows:
+        return
+    cursor.register(_INCOMING, incoming)
+    try:
+        cursor.execute(statement)
+    finally:
+        cursor.unregister(_INCOMING)
+
+
+def _concat(parts: Sequence[pa.Table]) -> pa.Table:
+    return parts[0] if len(parts) == 1 else pa.concat_tables(parts).combine_chunks()
+
+
+def _length(change: Put | Remove) -> int:
+    return len(change.rows if isinstance(change, Put) else change.keys)

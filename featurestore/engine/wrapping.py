@@ -1,0 +1,96 @@
+"""The one text that runs: a saved query, wrapped. Training and serving differ in the WHERE clause alone.
+
+The query stands between line ends, so that a trailing comment ends there; it was parsed alone before, so that it
+can't leave its parentheses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from featurestore.engine.column_types import duckdb_type, quoted
+from featurestore.engine.describe import INTERVAL
+from featurestore.engine.failures import INTERVAL_MONTHS
+from featurestore.engine.key_values import ConvertedKeys
+from featurestore.engine.literals import literal, text_literal
+from featurestore.model.query import Column, QueryForm
+
+_QUERY = "__fs_query"
+
+
+def training_sql(form: QueryForm) -> str:
+    """The text that training runs: the stored columns of every row."""
+    return f"{_select(form)}{_order(form)}"
+
+
+def serving_sql(form: QueryForm, keys: ConvertedKeys) -> str:
+    """The text that serving runs: the same, for the rows with one of the asked keys.
+
+    A key that is asked for twice is searched once; which rows answer which key is the caller's to tell.
+    """
+    return f"{_select(form)}\nWHERE {_where(keys)}{_order(form)}"
+
+
+def _select(form: QueryForm) -> str:
+    columns = ",\n  ".join(_leaving(column) for column in form.columns)
+    return f"SELECT\n  {columns}\nFROM (\n{form.sql}\n) AS {_QUERY}"
+
+
+def _leaving(column: Column) -> str:
+    inner, name = _inner(column.name), quoted(column.name)
+    if column.engine_type == INTERVAL:
+        # Leaves as microseconds; `finish` makes it a duration.
+        refusal = text_literal(
+            f"{INTERVAL_MONTHS}column {column.name} holds an INTERVAL with months, which have no fixed length: "
+            "compute it with date_diff"
+        )
+        months = f"date_part('year', {inner}) <> 0 OR date_part('month', {inner}) <> 0"
+        return (
+            f"CASE WHEN {months} THEN CAST(error({refusal}) AS BIGINT) ELSE epoch_us({inner}) END AS {name}"
+        )
+    leaves_as = duckdb_type(column.type)
+    return (
+        f"CAST({inner} AS {leaves_as}) AS {name}" if leaves_as != column.engine_type else f"{inner} AS {name}"
+    )
+
+
+def _where(keys: ConvertedKeys) -> str:
+    each = [
+        _one_of(column, values)
+        for column, values in zip(keys.columns, zip(*keys.tuples, strict=True), strict=True)
+    ]
+    if len(keys.columns) == 1:
+        return each[0]
+    # The lists of single columns are implied by the tuples; they are what DuckDB can push down.
+    return "\n  AND ".join((*each, _tuple_in(keys)))
+
+
+def _one_of(column: Column, values: Sequence[object]) -> str:
+    return f"{_inner(column.name)} IN ({_listed(literal(value, column) for value in values)})"
+
+
+def _tuple_in(keys: ConvertedKeys) -> str:
+    names = ", ".join(_inner(column.name) for column in keys.columns)
+    tuples = (
+        f"({', '.join(literal(value, column) for value, column in zip(one, keys.columns, strict=True))})"
+        for one in keys.tuples
+    )
+    return f"({names}) IN ({_listed(tuples)})"
+
+
+def _listed(literals: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(literals))
+
+
+def _order(form: QueryForm) -> str:
+    if not form.order:
+        return ""
+    terms = (
+        f"{_inner(term.column)} {'DESC' if term.descending else 'ASC'} NULLS {'FIRST' if term.nulls_first else 'LAST'}"
+        for term in form.order
+    )
+    return f"\nORDER BY {', '.join(terms)}"
+
+
+def _inner(name: str) -> str:
+    return f"{_QUERY}.{quoted(name)}"

@@ -1,0 +1,149 @@
+"""The program of an ETL worker: `python -P -s -m featurestore.etl.worker`, started by the extraction service.
+
+It reads requests from standard input and writes replies to standard output, one at a time, until its input ends.
+What a script prints goes to standard error.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import platform
+import signal
+import sys
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from featurestore.etl.script import Script, ScriptFailed
+from featurestore.etl.types import from_pandas, to_pandas
+from featurestore.etl.wire import PREFIX, decode_tables, encode_tables, pack, schema_from_text
+
+_PR_SET_PDEATHSIG = 1
+_PIECE = 65536
+
+
+def main() -> None:
+    """Serve requests until the service closes the connection or dies."""
+    _die_with_the_parent()
+    incoming, outgoing = _keep_the_script_off_the_wire()
+    _warm_up()
+    libraries = {
+        "python": platform.python_version(),
+        "pandas": pd.__version__,
+        "pyarrow": pa.__version__,
+        "numpy": np.__version__,
+    }
+    _send(outgoing, {"libraries": libraries}, None)
+    script: Script | None = None
+    while (message := _receive(incoming)) is not None:
+        header, body = message
+        try:
+            if script is None:
+                script = Script(**header["script"])
+            reply, features = _run(script, header, body)
+        except ScriptFailed as failed:
+            reply, features = {"failed": _as_json(failed)}, None
+        _send(outgoing, {**reply, "loaded": script is not None}, features)
+
+
+def _run(script: Script, header: dict[str, Any], body: pa.Buffer) -> tuple[dict[str, Any], pa.Buffer | None]:
+    contract = schema_from_text(header["contract"]) if header["contract"] else None
+    results: list[pa.Table] = []
+    undecided: tuple[str, ...] = ()
+    size = 0
+    for position, table in enumerate(decode_tables(header["batches"], body)):
+        try:
+            features, undecided = script.run(table, contract)
+        except ScriptFailed as failed:
+            failed.details["batch"] = str(position)
+            raise
+        size += features.nbytes
+        if size > header["output_bytes"]:
+            limit = header["output_bytes"]
+            raise ScriptFailed(
+                "output", f"the ETL's result is over the limit of {limit} bytes", {"limit": str(limit)}
+            )
+        results.append(features)
+    counts, stream = encode_tables(results, results[0].schema)
+    return {"batches": counts, "undecided": undecided}, stream
+
+
+def _as_json(failed: ScriptFailed) -> dict[str, Any]:
+    return {
+        "kind": failed.kind,
+        "message": failed.message,
+        "details": failed.details,
+        "differences": [difference.as_dict() for difference in failed.differences],
+    }
+
+
+def _keep_the_script_off_the_wire() -> tuple[int, int]:
+    """Standard input and output under other numbers; the script meets /dev/null and standard error instead."""
+    incoming, outgoing = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return incoming, outgoing
+
+
+def _die_with_the_parent() -> None:
+    if sys.platform != "linux":
+        return  # elsewhere, and if it is dead already, the end of the input is the sign
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _warm_up() -> None:
+    """Make pandas and pyarrow import what they import late, before a caller waits for it."""
+    table = pa.table({"i": [1, None], "s": ["a", None], "f": [0.5, None], "b": [True, None]})
+    from_pandas(to_pandas(table), input_schema=table.schema)
+
+
+def _receive(fd: int) -> tuple[dict[str, Any], pa.Buffer] | None:
+    start = _at_least(fd, b"", PREFIX.size)
+    if len(start) < PREFIX.size:
+        return None
+    header_bytes, body_bytes = PREFIX.unpack_from(start)
+    ends = PREFIX.size + header_bytes
+    start = _at_least(fd, start, ends)
+    body = pa.allocate_buffer(body_bytes)
+    view = memoryview(body).cast("B")
+    already = start[ends:]
+    view[: len(already)] = already
+    view = view[len(already) :]
+    while view:
+        count = os.readv(fd, [view])
+        if not count:
+            return None
+        view = view[count:]
+    return json.loads(start[PREFIX.size : ends]), body
+
+
+def _at_least(fd: int, start: bytes, count: int) -> bytes:
+    """At least so many bytes of a message, if it does not end before; more than it are never on the way."""
+    while len(start) < count:
+        piece = os.read(fd, _PIECE)
+        if not piece:
+            break
+        start += piece
+    return start
+
+
+def _send(fd: int, header: dict[str, Any], body: pa.Buffer | None) -> None:
+    views = [memoryview(pack(header, body.size if body is not None else 0))]
+    if body is not None:
+        views.append(memoryview(body).cast("B"))
+    while views:
+        sent = os.writev(fd, views)
+        while views and sent >= len(views[0]):
+            sent -= len(views.pop(0))
+        if views:
+            views[0] = views[0][sent:]
+
+
+if __name__ == "__main__":
+    main()

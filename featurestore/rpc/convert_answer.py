@@ -1,0 +1,219 @@
+"""Answers, plans and reports: `featurestore.model.serving` <-> `common.v1`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from featurestore.api.common.v1 import common_pb2 as pb
+from featurestore.model.serving import (
+    AnswerFormat,
+    AnswerInfo,
+    Difference,
+    Explanation,
+    KeyAnswer,
+    Occurrence,
+    Outcome,
+    Verdict,
+    VerifyReport,
+)
+from featurestore.rpc.convert_saved import warned_from_proto, warned_to_proto
+from featurestore.rpc.convert_table import version_from_proto, version_to_proto
+from featurestore.rpc.fields import enum_from_proto, require
+
+_FORMATS: dict[int, AnswerFormat] = {
+    pb.ANSWER_FORMAT_UNSPECIFIED: AnswerFormat.ARROW,
+    pb.ANSWER_FORMAT_ARROW: AnswerFormat.ARROW,
+    pb.ANSWER_FORMAT_ROWS: AnswerFormat.ROWS,
+}
+_OUTCOMES: dict[int, Outcome] = {pb.OUTCOME_FOUND: Outcome.FOUND, pb.OUTCOME_ABSENT: Outcome.ABSENT}
+_VERDICTS: dict[int, Verdict] = {
+    pb.VERDICT_INDEXED: Verdict.INDEXED,
+    pb.VERDICT_PARTLY_INDEXED: Verdict.PARTLY_INDEXED,
+    pb.VERDICT_SCAN: Verdict.SCAN,
+}
+_FORMAT_TO_PROTO: dict[AnswerFormat, pb.AnswerFormat.ValueType] = {
+    AnswerFormat.ARROW: pb.ANSWER_FORMAT_ARROW,
+    AnswerFormat.ROWS: pb.ANSWER_FORMAT_ROWS,
+}
+_OUTCOME_TO_PROTO: dict[Outcome, pb.Outcome.ValueType] = {
+    Outcome.FOUND: pb.OUTCOME_FOUND,
+    Outcome.ABSENT: pb.OUTCOME_ABSENT,
+}
+_VERDICT_TO_PROTO: dict[Verdict, pb.Verdict.ValueType] = {
+    Verdict.INDEXED: pb.VERDICT_INDEXED,
+    Verdict.PARTLY_INDEXED: pb.VERDICT_PARTLY_INDEXED,
+    Verdict.SCAN: pb.VERDICT_SCAN,
+}
+
+
+def answer_format_to_proto(answer_format: AnswerFormat) -> pb.AnswerFormat.ValueType:
+    """How rows are to be encoded, on the wire."""
+    return _FORMAT_TO_PROTO[answer_format]
+
+
+def answer_format_from_proto(number: int) -> AnswerFormat:
+    """How rows are to be encoded; unspecified is Arrow.
+
+    Raises:
+        InvalidArgument: `BAD_FIELD` for a number that this version does not know.
+    """
+    return enum_from_proto(number, _FORMATS, "format")
+
+
+def key_answer_to_proto(answer: KeyAnswer) -> pb.KeyAnswer:
+    """What was found for one asked value, on the wire."""
+    return pb.KeyAnswer(outcome=_OUTCOME_TO_PROTO[answer.outcome], row_count=answer.row_count)
+
+
+def key_answer_from_proto(message: pb.KeyAnswer) -> KeyAnswer:
+    """What was found for one asked value.
+
+    Raises:
+        InvalidArgument: `MISSING_FIELD`, `BAD_FIELD` for its outcome.
+    """
+    return KeyAnswer(enum_from_proto(message.outcome, _OUTCOMES, "KeyAnswer.outcome"), message.row_count)
+
+
+def key_answers_to_proto(answers: Iterable[KeyAnswer]) -> list[pb.KeyAnswer]:
+    """What was found, in the order asked, on the wire."""
+    return [key_answer_to_proto(answer) for answer in answers]
+
+
+def key_answers_from_proto(messages: Iterable[pb.KeyAnswer]) -> tuple[KeyAnswer, ...]:
+    """What was found, in the order asked.
+
+    Raises:
+        InvalidArgument: as `key_answer_from_proto`.
+    """
+    return tuple([key_answer_from_proto(message) for message in messages])
+
+
+def answer_info_to_proto(info: AnswerInfo) -> pb.AnswerInfo:
+    """What made an answer, on the wire."""
+    return pb.AnswerInfo(
+        query_id=info.query_id,
+        etl_id=info.etl_id,
+        blob_sha256=info.blob_sha256,
+        contract_sha256=info.contract_sha256,
+        data_version=version_to_proto(info.data_version),
+        from_cache=info.from_cache,
+    )
+
+
+def answer_info_from_proto(message: pb.AnswerInfo) -> AnswerInfo:
+    """What made an answer.
+
+    Raises:
+        InvalidArgument: `MISSING_FIELD`.
+    """
+    require(message, "data_version")
+    return AnswerInfo(
+        query_id=message.query_id,
+        data_version=version_from_proto(message.data_version),
+        etl_id=message.etl_id,
+        blob_sha256=message.blob_sha256,
+        contract_sha256=message.contract_sha256,
+        from_cache=message.from_cache,
+    )
+
+
+def occurrence_to_proto(occurrence: Occurrence) -> pb.Occurrence:
+    """How one table occurrence is read, on the wire."""
+    return pb.Occurrence(
+        table=occurrence.table,
+        alias=occurrence.alias,
+        narrowed_on=occurrence.narrowed_on,
+        stopped_by=occurrence.stopped_by,
+        index=occurrence.index,
+        estimated_rows=occurrence.estimated_rows,
+    )
+
+
+def occurrence_from_proto(message: pb.Occurrence) -> Occurrence:
+    """How one table occurrence is read."""
+    return Occurrence(
+        message.table,
+        message.alias,
+        message.narrowed_on,
+        message.stopped_by,
+        message.index,
+        message.estimated_rows,
+    )
+
+
+def explanation_to_proto(explanation: Explanation) -> pb.Explanation:
+    """How a query is served, on the wire."""
+    return pb.Explanation(
+        query_id=explanation.query_id,
+        index_key=explanation.index_key,
+        verdict=_VERDICT_TO_PROTO[explanation.verdict],
+        occurrences=[occurrence_to_proto(occurrence) for occurrence in explanation.occurrences],
+        cacheable=explanation.cacheable,
+        not_cacheable_because=explanation.not_cacheable_because,
+        plan=explanation.plan,
+        warnings=[warned_to_proto(warned) for warned in explanation.warnings],
+    )
+
+
+def explanation_from_proto(message: pb.Explanation) -> Explanation:
+    """How a query is served.
+
+    Raises:
+        InvalidArgument: `MISSING_FIELD`, `BAD_FIELD` for its verdict.
+    """
+    return Explanation(
+        query_id=message.query_id,
+        index_key=tuple(message.index_key),
+        verdict=enum_from_proto(message.verdict, _VERDICTS, "Explanation.verdict"),
+        occurrences=tuple(occurrence_from_proto(occurrence) for occurrence in message.occurrences),
+        cacheable=message.cacheable,
+        not_cacheable_because=message.not_cacheable_because,
+        plan=message.plan,
+        warnings=tuple(warned_from_proto(warning) for warning in message.warnings),
+    )
+
+
+def difference_to_proto(difference: Difference) -> pb.Difference:
+    """Where training and serving do not agree, on the wire."""
+    return pb.Difference(
+        key=difference.key,
+        column=difference.column,
+        trained=difference.trained,
+        served=difference.served,
+        cause=difference.cause,
+    )
+
+
+def difference_from_proto(message: pb.Difference) -> Difference:
+    """Where training and serving do not agree."""
+    return Difference(message.key, message.column, message.trained, message.served, message.cause)
+
+
+def verify_report_to_proto(report: VerifyReport) -> pb.VerifyReport:
+    """Whether training and serving agree, on the wire."""
+    return pb.VerifyReport(
+        checked=report.checked,
+        agreed=report.agreed,
+        skipped=report.skipped,
+        differences=[difference_to_proto(difference) for difference in report.differences],
+        version=version_to_proto(report.version),
+        remarks=report.remarks,
+        consistent=report.consistent,
+    )
+
+
+def verify_report_from_proto(message: pb.VerifyReport) -> VerifyReport:
+    """Whether training and serving agree.
+
+    Raises:
+        InvalidArgument: `MISSING_FIELD`.
+    """
+    require(message, "version")
+    return VerifyReport(
+        checked=message.checked,
+        agreed=message.agreed,
+        skipped=message.skipped,
+        differences=tuple(difference_from_proto(difference) for difference in message.differences),
+        version=version_from_proto(message.version),
+        remarks=tuple(message.remarks),
+    )

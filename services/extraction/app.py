@@ -1,0 +1,69 @@
+"""Extraction as a part of a process: settings -> parts -> servicer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import grpc.aio
+from pydantic import BaseModel, Field
+
+from featurestore.api.extraction.v1.extraction_pb2_grpc import add_ExtractionServiceServicer_to_server
+from featurestore.model.peers import Extraction, Realtime
+from services.extraction.extraction import ExtractionService
+from services.extraction.git_transport import GitSettings
+from services.extraction.servicer import ExtractionServicer
+from services.extraction.warehouse import WarehouseSettings
+from services.extraction.workers import WorkerLimits
+
+SERVICE = "featurestore.api.extraction.v1.ExtractionService"
+
+
+class ExtractionSettings(BaseModel, frozen=True, extra="forbid"):
+    """Settings of extraction."""
+
+    folder: Path = Field(
+        Path(".featurestore/warehouse"), description="Where the warehouse and the cache of pinned scripts lie."
+    )
+    warehouse_memory: str = Field("1GB", description="What the warehouse may use for buffers, with its unit; more spills.")
+    warehouse_threads: int = Field(2, ge=1, description="Worker threads of the warehouse.")
+    git_schemes: str = Field(
+        "https,ssh", description="How scripts may be fetched, comma-separated: https, ssh, file, http."
+    )
+    git_hosts: str = Field("", description="The only hosts that scripts are fetched from, comma-separated; empty for any.")
+    git_seconds: float = Field(30.0, gt=0, description="For one fetch.")
+    etl_serving_seconds: float = Field(2.0, gt=0, description="What an ETL has in serving.")
+    etl_training_seconds: float = Field(300.0, gt=0, description="What an ETL has in training.")
+    etl_workers: int = Field(8, ge=1, description="Warm ETL processes, over all ETLs; one spare is kept besides.")
+    etl_output_bytes: int = Field(2 * 2**30, gt=0, description="The largest result of one ETL call.")
+    etl_input_bytes: int = Field(2 * 2**30, gt=0, description="The most training rows, in bytes, that one ETL gets.")
+
+
+def opened(settings: ExtractionSettings, realtime: Realtime) -> ExtractionService:
+    """Extraction, to be entered: it follows realtime's log from then on."""
+    return ExtractionService(
+        settings.folder,
+        realtime,
+        warehouse=WarehouseSettings(memory_limit=settings.warehouse_memory, threads=settings.warehouse_threads),
+        git=GitSettings(
+            schemes=frozenset(_parts(settings.git_schemes)),
+            hosts=frozenset(host.lower() for host in _parts(settings.git_hosts)) or None,
+            fetch_timeout_seconds=settings.git_seconds,
+        ),
+        workers=WorkerLimits(
+            serving_seconds=settings.etl_serving_seconds,
+            training_seconds=settings.etl_training_seconds,
+            output_bytes=settings.etl_output_bytes,
+            workers=settings.etl_workers,
+        ),
+        etl_input_bytes=settings.etl_input_bytes,
+    )
+
+
+def add_to(server: grpc.aio.Server, extraction: Extraction) -> str:
+    """Answer extraction's service on `server`; returns the service's name."""
+    add_ExtractionServiceServicer_to_server(ExtractionServicer(extraction), server)
+    return SERVICE
+
+
+def _parts(listed: str) -> list[str]:
+    return [part.strip() for part in listed.split(",") if part.strip()]

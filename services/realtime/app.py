@@ -1,0 +1,39 @@
+"""Realtime as a part of a process: settings -> parts -> servicer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import grpc.aio
+from pydantic import BaseModel, Field
+
+from featurestore.api.realtime.v1.realtime_pb2_grpc import add_RealtimeServiceServicer_to_server
+from featurestore.model.peers import Realtime
+from services.realtime.realtime import RealtimeService
+from services.realtime.servicer import RealtimeServicer
+
+SERVICE = "featurestore.api.realtime.v1.RealtimeService"
+
+
+class RealtimeSettings(BaseModel, frozen=True, extra="forbid"):
+    """Settings of realtime."""
+
+    folder: Path = Field(
+        Path(".featurestore/realtime"), description="Where the log lies: what every acknowledged publish is safe in."
+    )
+    readers: int = Field(4, ge=1, description="Queries that run at once.")
+    threads: int = Field(2, ge=1, description="Worker threads of the engine.")
+    memory: str = Field("4GB", description="What the engine may use, with its unit; the tables live in it.")
+
+
+def opened(settings: RealtimeSettings) -> RealtimeService:
+    """Realtime, to be entered: the log is replayed then."""
+    return RealtimeService(
+        settings.folder, readers=settings.readers, engine_threads=settings.threads, memory_limit=settings.memory
+    )
+
+
+def add_to(server: grpc.aio.Server, realtime: Realtime) -> str:
+    """Answer realtime's service on `server`; returns the service's name."""
+    add_RealtimeServiceServicer_to_server(RealtimeServicer(realtime), server)
+    return SERVICE
