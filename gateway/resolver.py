@@ -9,8 +9,6 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from featurestore.rpc.convert_saved import etl_from_proto, etl_to_proto, query_from_proto, query_to_proto
-
 from featurestore.api.common.v1 import common_pb2
 from featurestore.model import deadline
 from featurestore.model.errors import DeadlineExceeded, InvalidArgument, NotFound, Unavailable
@@ -18,6 +16,7 @@ from featurestore.model.etl import Etl
 from featurestore.model.names import Kind, split_reference
 from featurestore.model.peers import Catalog
 from featurestore.model.query import Query
+from featurestore.rpc.convert_saved import etl_from_proto, etl_to_proto, query_from_proto, query_to_proto
 from gateway.known import KnownDefinitions
 
 log = logging.getLogger(__name__)

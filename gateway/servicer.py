@@ -5,6 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, TypeVar
 
+from featurestore import __version__
+from featurestore.api.common.v1 import common_pb2 as common
+from featurestore.api.gateway.v1 import gateway_pb2 as pb
+from featurestore.api.gateway.v1.gateway_pb2_grpc import FeatureStoreServiceServicer
+from featurestore.model.errors import FailedPrecondition
+from featurestore.model.query import Warned
+from featurestore.model.serving import Answer, AnswerFormat, Explanation, Keys, TrainHead
+from featurestore.model.table import Version
 from featurestore.rpc.convert_answer import (
     answer_format_from_proto,
     answer_info_to_proto,
@@ -29,15 +37,6 @@ from featurestore.rpc.convert_table import (
 )
 from featurestore.rpc.convert_value import keys_from_proto
 from featurestore.rpc.fields import missing, require
-
-from featurestore import __version__
-from featurestore.api.common.v1 import common_pb2 as common
-from featurestore.api.gateway.v1 import gateway_pb2 as pb
-from featurestore.api.gateway.v1.gateway_pb2_grpc import FeatureStoreServiceServicer
-from featurestore.model.errors import FailedPrecondition
-from featurestore.model.query import Warned
-from featurestore.model.serving import Answer, AnswerFormat, Explanation, Keys, TrainHead
-from featurestore.model.table import Version
 from gateway.front import Front, SaveAs
 from gateway.lease import Leases
 from gateway.paging import page_of

@@ -30,6 +30,12 @@ class AskedKeys:
         """The index key as the client takes it."""
         return self.columns[0] if len(self.columns) == 1 else list(self.columns)
 
+    def tuples(self, order: Sequence[str]) -> list[tuple[object, ...]]:
+        """The values as tuples whose parts stand in this order of the columns."""
+        wide = [value if isinstance(value, tuple) else (value,) for value in self.values]
+        places = [self.columns.index(column) for column in order]
+        return [tuple(value[place] for place in places) for value in wide]
+
 
 def parse_keys(given: Sequence[str]) -> AskedKeys:
     """Read `user_id=7`, `user_id=7,merchant_id=9`, or `{"user_id": 7}` for values that hold commas and equal signs.
@@ -72,5 +78,7 @@ def _parse_key(text: str) -> dict[str, object]:
         return dict(key)
     pairs = [piece.partition("=") for piece in _NEXT_COLUMN.split(text)]
     if any(not column or not equals for column, equals, _ in pairs):
-        raise click.BadParameter(f"{text!r} is no key: write COLUMN=VALUE, such as user_id=7.", param_hint="--key")
+        raise click.BadParameter(
+            f"{text!r} is no key: write COLUMN=VALUE, such as user_id=7.", param_hint="--key"
+        )
     return {column: value for column, _, value in pairs}

@@ -50,12 +50,12 @@ def apply(cursor: duckdb.DuckDBPyConnection, tables: Tables, operations: Sequenc
         operations: judged before they come here, so that none contradicts its table's definition.
 
     Returns:
-        The definitions after.
+        The definitions after; the very same object if none changed.
 
     Raises:
         duckdb.Error: the transaction can only be rolled back.
     """
-    after = dict(tables)
+    after = dict(tables) if defines(operations) else tables
     waiting: dict[str, list[Put | Remove]] = {}
     for operation in operations:
         match operation:
@@ -73,7 +73,9 @@ def reduce(changes: Sequence[Put | Remove], definition: TableDefinition) -> tupl
     key = list(definition.primary_key)
     puts = [change.rows for change in changes if isinstance(change, Put)]
     rows = _concat(puts) if puts else definition.schema.empty_table()
-    keys = _concat([change.rows.select(key) if isinstance(change, Put) else change.keys for change in changes])
+    keys = _concat(
+        [change.rows.select(key) if isinstance(change, Put) else change.keys for change in changes]
+    )
     last = _last_positions(keys)
     if len(puts) == len(changes):
         return (rows if last is None else rows.take(last)), keys.slice(0, 0)
@@ -103,9 +105,7 @@ def _define(cursor: duckdb.DuckDBPyConnection, tables: Tables, operation: Define
     tables[identity(wanted.name)] = wanted
 
 
-def _flush(
-    cursor: duckdb.DuckDBPyConnection, tables: Tables, waiting: dict[str, list[Put | Remove]]
-) -> None:
+def _flush(cursor: duckdb.DuckDBPyConnection, tables: Tables, waiting: dict[str, list[Put | Remove]]) -> None:
     for name, changes in waiting.items():
         definition = tables[name]
         into = f"INTO {qualified(definition.name)} SELECT * FROM {_INCOMING}"

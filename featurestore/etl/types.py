@@ -230,7 +230,7 @@ def _from_dtype(series: pd.Series[Any]) -> pa.Array:
     dtype: Any = series.dtype
     if isinstance(dtype, pd.CategoricalDtype):
         kind = dtype.categories.inferred_type
-        if kind not in ("string", "empty"):
+        if len(dtype.categories) and kind != "string":
             raise MisfitError(
                 f"it is a category of {kind} values; only text has categories here: astype() it"
             )

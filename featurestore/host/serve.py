@@ -10,11 +10,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import grpc.aio
-import services.extraction.app
-import services.realtime.app
 
 import gateway.app
 import services.catalog.app
+import services.extraction.app
+import services.realtime.app
 from featurestore.host.settings import Settings
 from featurestore.model.peers import Catalog, Extraction, Realtime
 from featurestore.rpc.channels import open_channel

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from services.extraction.app import ExtractionSettings
-from services.realtime.app import RealtimeSettings
 
 from featurestore.host.folder import StoreFolder
 from featurestore.model.errors import InvalidArgument
 from gateway.app import GatewaySettings
 from services.catalog.settings import CatalogSettings
+from services.extraction.app import ExtractionSettings
+from services.realtime.app import RealtimeSettings
 
 PREFIX = "FEATURESTORE__"
 
@@ -32,10 +32,12 @@ class PeerSettings(BaseModel, frozen=True, extra="forbid"):
     extraction: str = Field("localhost:50054", description="host:port or unix:/path of extraction.")
 
 
-class Settings(BaseSettings, frozen=True, extra="forbid"):
+class Settings(BaseSettings):
     """Everything that can be set."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", env_ignore_empty=True, frozen=True, extra="forbid"
+    )
 
     listen: str = Field(
         "localhost:50051", description="host:port or unix:/path that this process answers on."
@@ -92,7 +94,9 @@ def local_settings(folder: StoreFolder) -> Settings:
                 update={"store_url": SecretStr(f"sqlite:///{folder.catalog}")}
             ),
             "realtime": given.realtime.model_copy(update={"folder": folder.realtime}),
-            "extraction": given.extraction.model_copy(update={"folder": folder.warehouse, "git_schemes": "https,ssh,file"}),
+            "extraction": given.extraction.model_copy(
+                update={"folder": folder.warehouse, "git_schemes": "https,ssh,file"}
+            ),
             "gateway": given.gateway.model_copy(update={"folder": folder.gateway, "demo": True}),
         }
     )

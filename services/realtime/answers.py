@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
 from featurestore.model.errors import ResourceExhausted
 from featurestore.model.serving import AnswerFormat, KeyAnswer, Outcome
 from featurestore.rpc.rows import encode_rows

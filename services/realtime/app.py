@@ -19,7 +19,8 @@ class RealtimeSettings(BaseModel, frozen=True, extra="forbid"):
     """Settings of realtime."""
 
     folder: Path = Field(
-        Path(".featurestore/realtime"), description="Where the log lies: what every acknowledged publish is safe in."
+        Path(".featurestore/realtime"),
+        description="Where the log lies: what every acknowledged publish is safe in.",
     )
     readers: int = Field(4, ge=1, description="Queries that run at once.")
     threads: int = Field(2, ge=1, description="Worker threads of the engine.")
@@ -29,7 +30,10 @@ class RealtimeSettings(BaseModel, frozen=True, extra="forbid"):
 def opened(settings: RealtimeSettings) -> RealtimeService:
     """Realtime, to be entered: the log is replayed then."""
     return RealtimeService(
-        settings.folder, readers=settings.readers, engine_threads=settings.threads, memory_limit=settings.memory
+        settings.folder,
+        readers=settings.readers,
+        engine_threads=settings.threads,
+        memory_limit=settings.memory,
     )
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import duckdb
+
 from featurestore.engine import apply as engine
 from featurestore.engine.apply import Tables
 from featurestore.model import deadline, frames
@@ -28,7 +29,6 @@ from featurestore.model.errors import (
     Unavailable,
 )
 from featurestore.model.table import Operation, Published, Version
-
 from services.realtime import proposals
 from services.realtime.log import AppendFailedError, Log, Receipt, Record
 from services.realtime.proposals import Proposal
@@ -79,7 +79,7 @@ class Lane:
         tables: Tables,
         *,
         limits: LaneLimits | None = None,
-        on_advance: Callable[[], None] = lambda: None,
+        on_advance: Callable[[], object] = lambda: None,
         die: Callable[[str], None] = exit_process,
     ) -> None:
         """Continue where the log ends.

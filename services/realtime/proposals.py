@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import pyarrow as pa
+
 from featurestore.engine.apply import Tables
 from featurestore.engine.casting import cast_exact, cast_keys
-from featurestore.engine.tables import altered, checked, identity
+from featurestore.engine.column_types import duckdb_type
+from featurestore.engine.key_values import convert
+from featurestore.engine.tables import altered, checked, identity, key_schema
 from featurestore.model import frames
 from featurestore.model.errors import AlreadyExists, InvalidArgument, NotFound
-from featurestore.model.serving import Keys
+from featurestore.model.query import Column
+from featurestore.model.serving import Keys, KeyValue
 from featurestore.model.table import Define, Drop, Operation, Put, Remove, TableDefinition, TableRows
 
 _MAX_PUBLISH_ID_LENGTH = 128
@@ -192,4 +196,30 @@ def _decoded(stream: bytes, table: str) -> pa.Table:
 
 
 def _keys_as_table(keys: Keys, definition: TableDefinition) -> pa.Table:
-    raise NotImplementedError
+    given = keys.columns or definition.primary_key
+    if sorted(given) != sorted(definition.primary_key):
+        raise InvalidArgument(
+            "MISSING_COLUMN",
+            f"keys of table {definition.name} have the columns {', '.join(definition.primary_key)}, "
+            f"not {', '.join(given)}",
+            table=definition.name,
+            columns=", ".join(definition.primary_key),
+        )
+    types = [definition.schema.field(name).type for name in given]
+    columns = [Column(name, type_, duckdb_type(type_)) for name, type_ in zip(given, types, strict=True)]
+    values: list[list[KeyValue]] = [[] for _ in columns]
+    for position, key in enumerate(keys.tuples, 1):
+        if len(key) != len(columns):
+            raise InvalidArgument(
+                "KEY_WIDTH",
+                f"key {position} has {len(key)} parts; the primary key of table {definition.name} has "
+                f"{len(columns)}: {', '.join(given)}",
+                table=definition.name,
+                position=position,
+            )
+        for column, value, into in zip(columns, key, values, strict=True):
+            into.append(convert(value, column, position))
+    arrays = [pa.array(each, type_) for each, type_ in zip(values, types, strict=True)]
+    return (
+        pa.table(arrays, names=list(given)).select(list(definition.primary_key)).cast(key_schema(definition))
+    )

@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import duckdb
+
 from featurestore.model import deadline
 from featurestore.model.errors import DeadlineExceeded
 

@@ -12,6 +12,7 @@ from typing import Self
 
 import duckdb
 import pyarrow as pa
+
 from featurestore.engine.apply import Tables
 from featurestore.engine.describe import describe
 from featurestore.engine.profile import connect
@@ -20,13 +21,13 @@ from featurestore.model.errors import FailedPrecondition
 from featurestore.model.query import Column, QueryForm
 from featurestore.model.serving import Answer, AnswerFormat, Explanation, Keys, RealtimeStatus
 from featurestore.model.table import Frame, Published, TableDefinition, TableInfo, TableRows, Version
-
-from services.realtime import explain, proposals, replay, serving
+from services.realtime import explain, proposals, replay
 from services.realtime.folder_lock import FolderLock
 from services.realtime.lane import Lane, LaneLimits, exit_process
 from services.realtime.log import Log, LogReader
 from services.realtime.proposals import Create, Delete, DropTable, Publish
 from services.realtime.readers import Readers
+from services.realtime.serving import Serving
 
 _FOLLOW_PIECE_BYTES = 8 * 2**20
 
@@ -67,6 +68,7 @@ class RealtimeService:
         self._advanced = asyncio.Event()
         self._lane: Lane
         self._readers: Readers
+        self._serving = Serving(lambda: self._lane.tables)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -85,7 +87,7 @@ class RealtimeService:
                 log,
                 tables,
                 limits=self._limits,
-                on_advance=lambda: loop.call_soon_threadsafe(self._advance) and None,
+                on_advance=functools.partial(loop.call_soon_threadsafe, self._advance),
                 die=self._die,
             )
             self._lane.start()
@@ -134,19 +136,24 @@ class RealtimeService:
 
     async def query(self, query_id: str, form: QueryForm, keys: Keys, answer_format: AnswerFormat) -> Answer:
         """See `peers.Realtime`."""
-        asked = serving.asked(form, keys)
         return await self._readers.run(
             # The version is read before the statement begins, so the statement shows at least that.
-            lambda cursor: serving.answer(cursor, query_id, form, asked, answer_format, self._lane.version)
+            lambda cursor: self._serving.answer(
+                cursor, query_id, form, keys, answer_format, self._lane.version
+            )
         )
 
     async def explain(self, query_id: str, form: QueryForm, index_key: tuple[str, ...]) -> Explanation:
         """See `peers.Realtime`."""
-        return await self._readers.run(lambda cursor: explain.explain(cursor, query_id, form, index_key))
+        return await self._readers.run(
+            lambda cursor: explain.explain(cursor, self._serving, query_id, form, index_key)
+        )
 
     async def sample_keys(self, form: QueryForm, index_key: tuple[str, ...], count: int) -> pa.Table:
         """See `peers.Realtime`."""
-        return await self._readers.run(lambda cursor: serving.sample_keys(cursor, form, index_key, count))
+        return await self._readers.run(
+            lambda cursor: self._serving.sample_keys(cursor, form, index_key, count)
+        )
 
     async def version(self) -> Version:
         """See `peers.Realtime`."""

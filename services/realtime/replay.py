@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import duckdb
+
 from featurestore.engine import apply as engine
 from featurestore.engine.apply import Tables
 from featurestore.model import frames
 from featurestore.model.table import Frame
-
 from services.realtime.log import Logged, LogReader
 
 # Large groups: an upsert costs per statement, and a group is reduced before the engine sees it.

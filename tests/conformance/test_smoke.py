@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pyarrow as pa
 
+from featurestore.client.sync import Store
 
-def test_what_is_published_is_trained_on_served_and_listed(store, fresh):
+
+def test_what_is_published_is_trained_on_served_and_listed(store: Store, fresh: Callable[[str], str]) -> None:
     users, name = fresh("users"), fresh("query")
     rows = pa.table({"user_id": [1, 2, 3], "score": [0.125, None, 2.5]})
 
@@ -30,7 +34,7 @@ def test_what_is_published_is_trained_on_served_and_listed(store, fresh):
     assert users in [table.name for table in store.list_tables()]
 
 
-def test_a_publish_is_served_at_once_and_trained_on_next(store, fresh):
+def test_a_publish_is_served_at_once_and_trained_on_next(store: Store, fresh: Callable[[str], str]) -> None:
     users = fresh("users")
     store.publish(users, pa.table({"user_id": [1], "score": [1.0]}), primary_key="user_id")
     query = store.query_train(f"SELECT * FROM feature_store.{users}", save=True, index_key="user_id")

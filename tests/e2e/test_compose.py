@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import uuid
+from collections.abc import Iterator
 
 import pyarrow as pa
 import pytest
@@ -23,18 +24,18 @@ FOR_GOOD = [name for name in FILE.services if name != SECRETS]
 # What the file says
 
 
-def test_the_five_services_and_the_one_that_makes_secrets_are_there():
+def test_the_five_services_and_the_one_that_makes_secrets_are_there() -> None:
     assert set(FILE.services) == {SECRETS, MONGO, "catalog", "realtime", "extraction", "gateway"}
     assert FILE.ours == ["catalog", "realtime", "extraction", "gateway"]
 
 
-def test_only_the_gateway_is_published_and_only_on_loopback():
+def test_only_the_gateway_is_published_and_only_on_loopback() -> None:
     published = {name: service["ports"] for name, service in FILE.services.items() if "ports" in service}
     assert published == {"gateway": ["127.0.0.1:50051:50051"]}
 
 
 @pytest.mark.parametrize("name", FOR_GOOD)
-def test_every_service_is_probed_restarted_and_walled_in(name):
+def test_every_service_is_probed_restarted_and_walled_in(name: str) -> None:
     service = FILE.services[name]
     assert service["healthcheck"]["test"][0] == "CMD"
     assert service["restart"] == "unless-stopped"
@@ -50,13 +51,13 @@ def test_every_service_is_probed_restarted_and_walled_in(name):
 
 
 @pytest.mark.parametrize("name", FILE.ours)
-def test_a_service_may_drain_before_docker_kills_it(name):
+def test_a_service_may_drain_before_docker_kills_it(name: str) -> None:
     drain_seconds = dict(names())["FEATURESTORE__DRAIN_SECONDS"].default
     assert int(FILE.services[name]["stop_grace_period"].removesuffix("s")) > drain_seconds
 
 
 @pytest.mark.parametrize("name", FILE.ours)
-def test_a_service_starts_when_what_it_calls_is_healthy(name):
+def test_a_service_starts_when_what_it_calls_is_healthy(name: str) -> None:
     called = {
         host
         for host in FILE.services
@@ -66,7 +67,7 @@ def test_a_service_starts_when_what_it_calls_is_healthy(name):
     assert set(FILE.after(name).values()) <= {"service_healthy"}
 
 
-def test_services_meet_only_on_networks_that_they_need():
+def test_services_meet_only_on_networks_that_they_need() -> None:
     internal = {name for name, network in FILE.networks.items() if (network or {}).get("internal")}
     outside = {name for name in FOR_GOOD if set(FILE.services[name]["networks"]) - internal}
     assert outside == {"gateway", "extraction"}, "the port, and git"
@@ -77,12 +78,12 @@ def test_services_meet_only_on_networks_that_they_need():
 
 
 @pytest.mark.parametrize("name", FILE.ours)
-def test_every_variable_is_a_setting(name):
+def test_every_variable_is_a_setting(name: str) -> None:
     assert set(FILE.environment(name)) <= set(SETTINGS)
 
 
 @pytest.mark.parametrize("name", FILE.ours)
-def test_every_folder_of_a_service_is_on_a_named_volume(name):
+def test_every_folder_of_a_service_is_on_a_named_volume(name: str) -> None:
     own = {setting for setting in SETTINGS if setting.startswith(f"FEATURESTORE__{name.upper()}__")}
     folders = {setting for setting in own if setting.endswith("__FOLDER")}
     given = FILE.environment(name)
@@ -93,7 +94,7 @@ def test_every_folder_of_a_service_is_on_a_named_volume(name):
         assert mounted[given[setting]].volume in FILE.volumes
 
 
-def test_every_volume_has_one_writer():
+def test_every_volume_has_one_writer() -> None:
     writers: dict[str, list[str]] = {volume: [] for volume in FILE.volumes}
     for name in FILE.services:
         for mount in FILE.mounts(name):
@@ -104,7 +105,7 @@ def test_every_volume_has_one_writer():
     assert [mount.target for mount in FILE.mounts(MONGO) if not mount.read_only] == ["/data/db"]
 
 
-def test_folders_on_volumes_are_made_in_the_image_for_its_user():
+def test_folders_on_volumes_are_made_in_the_image_for_its_user() -> None:
     dockerfile = COMPOSE_FILE.with_name("Dockerfile").read_text()
     made = re.search(r"install --directory --owner=featurestore[^&]*", dockerfile.replace("\\\n", " "))
     assert made
@@ -117,7 +118,7 @@ def test_folders_on_volumes_are_made_in_the_image_for_its_user():
     assert 'ENTRYPOINT ["featurestore"]' in dockerfile
 
 
-def test_images_are_pinned_and_dependencies_hashed():
+def test_images_are_pinned_and_dependencies_hashed() -> None:
     assert re.fullmatch(r"mongo:\d+\.\d+\.\d+", FILE.services[MONGO]["image"])
     dockerfile = COMPOSE_FILE.with_name("Dockerfile").read_text()
     assert re.search(r"^ARG PYTHON=python:3\.11\.\d+-slim-\w+$", dockerfile, re.MULTILINE)
@@ -130,7 +131,7 @@ def test_images_are_pinned_and_dependencies_hashed():
     assert "://" not in lock
 
 
-def test_no_secret_is_in_the_file():
+def test_no_secret_is_in_the_file() -> None:
     assert "env_file" not in FILE.text
     for name in FILE.services:
         for variable, value in FILE.environment(name).items():
@@ -144,20 +145,22 @@ def test_no_secret_is_in_the_file():
 
 
 @pytest.fixture(scope="module")
-def up(tmp_path_factory):
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeUp]:
     with ComposeUp(tmp_path_factory.mktemp("compose")) as running:
         yield running
 
 
 @pytest.mark.parametrize("name", FILE.ours)
-def test_the_health_check_of_a_container_passes_and_fails_without_its_service(up, name):
+def test_the_health_check_of_a_container_passes_and_fails_without_its_service(
+    up: ComposeUp, name: str
+) -> None:
     probe = up.health_command(name)
     assert run(probe).returncode == 0
     closed = [word.replace(up.address(name), f"127.0.0.1:{free_port()}") for word in probe]
     assert run(closed).returncode == 1
 
 
-def test_rows_go_in_and_come_out_through_the_published_port(up):
+def test_rows_go_in_and_come_out_through_the_published_port(up: ComposeUp) -> None:
     table = f"users_{uuid.uuid4().hex[:8]}"
     with featurestore.connect(up.target) as store:
         store.publish(table, pa.table({"user_id": [1, 2], "score": [0.5, 1.5]}), primary_key="user_id")
@@ -167,7 +170,7 @@ def test_rows_go_in_and_come_out_through_the_published_port(up):
         assert served.to_arrow().to_pylist() == [{"user_id": 2, "score": 1.5}]
 
 
-def test_the_password_is_made_once_and_is_not_for_others_to_read(up):
+def test_the_password_is_made_once_and_is_not_for_others_to_read(up: ComposeUp) -> None:
     password = up.volume(SECRETS) / "mongo_password"
     first = password.read_text()
     assert len(first.strip()) >= 32
@@ -177,7 +180,7 @@ def test_the_password_is_made_once_and_is_not_for_others_to_read(up):
 
 
 @pytest.mark.parametrize("name", ["realtime", "extraction"])
-def test_a_second_one_on_the_same_volume_refuses_to_start_and_says_why(up, name):
+def test_a_second_one_on_the_same_volume_refuses_to_start_and_says_why(up: ComposeUp, name: str) -> None:
     elsewhere = {"FEATURESTORE__LISTEN": f"127.0.0.1:{free_port()}"}
     with up.process(name, more=elsewhere, log=f"second-{name}") as second:
         assert second.wait() == 1
@@ -189,7 +192,7 @@ def test_a_second_one_on_the_same_volume_refuses_to_start_and_says_why(up, name)
 
 
 @pytest.mark.parametrize("name", ["gateway", "extraction"])
-def test_sigterm_lets_a_call_under_way_end(up, name):
+def test_sigterm_lets_a_call_under_way_end(up: ComposeUp, name: str) -> None:
     rows = (
         4_000_000  # 32 MB: more than lies in buffers on the way, so the call can't be over before it is read
     )
@@ -203,7 +206,7 @@ def test_sigterm_lets_a_call_under_way_end(up, name):
 
 
 @pytest.mark.parametrize("name", FILE.ours)
-def test_after_sigterm_and_a_new_start_everything_is_still_there(up, name):
+def test_after_sigterm_and_a_new_start_everything_is_still_there(up: ComposeUp, name: str) -> None:
     table = f"users_{uuid.uuid4().hex[:8]}"
     with featurestore.connect(up.target) as store:
         store.publish(table, pa.table({"user_id": [1]}), primary_key="user_id")

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
-import pymongo
 import yaml
 
 from tests.support.mongo import MongoServer
@@ -95,9 +95,9 @@ class ComposeUp:
         self.file = ComposeFile()
         self._folder = folder
         self._overrides = overrides or {}
-        self._mongo = MongoServer(folder / MONGO)
+        self._mongo = MongoServer(self.volume(MONGO))
         self._ports = {self.file.port(name): free_port() for name in self.file.ours} | {
-            27017: self._mongo.port
+            27017: urlsplit(self._mongo.url()).port
         }
         self.processes = {name: self.process(name) for name in self.file.ours}
         self.target = self.address("gateway")
@@ -160,7 +160,7 @@ class ComposeUp:
         """End everything, callers before the called."""
         for name in reversed(self.file.ours):
             self.processes[name].close()
-        self._mongo.kill()
+        self._mongo.close()
 
     def __enter__(self) -> Self:
         try:
@@ -195,10 +195,7 @@ class ComposeUp:
         """What the image's entry point does with its two variables."""
         given = self.file.environment(MONGO)
         password = Path(self.here(MONGO, given["MONGO_INITDB_ROOT_PASSWORD_FILE"])).read_text().strip()
-        client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(
-            f"mongodb://127.0.0.1:{self._mongo.port}"
-        )
-        with client:
+        with self._mongo.client() as client:
             client.admin.command(
                 "createUser", given["MONGO_INITDB_ROOT_USERNAME"], pwd=password, roles=["root"]
             )

@@ -15,7 +15,7 @@ from tests.support.compose import ComposeUp
 from tests.support.mongo import running_mongo
 from tests.support.processes import Process, free_port
 
-FILE_REPOSITORIES = {"FEATURESTORE__EXTRACTION__GIT_FILE": "true"}
+FILE_REPOSITORIES = {"FEATURESTORE__EXTRACTION__GIT_SCHEMES": "https,ssh,file"}
 """On in local mode; elsewhere the tests, whose repositories are folders, have to switch it on."""
 
 
