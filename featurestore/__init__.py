@@ -12,7 +12,8 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from featurestore.version import __version__
+
 __all__ = ["Store", "__version__", "aio", "connect", "errors", "local"]
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, TypeVar
 
-from featurestore import __version__
 from featurestore.api.common.v1 import common_pb2 as common
 from featurestore.api.gateway.v1 import gateway_pb2 as pb
 from featurestore.api.gateway.v1.gateway_pb2_grpc import FeatureStoreServiceServicer
@@ -37,6 +36,7 @@ from featurestore.rpc.convert_table import (
 )
 from featurestore.rpc.convert_value import keys_from_proto
 from featurestore.rpc.fields import missing, require
+from featurestore.version import __version__
 from gateway.front import Front, SaveAs
 from gateway.lease import Leases
 from gateway.paging import page_of

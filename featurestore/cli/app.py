@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import click
 
 from featurestore import __version__
-from featurestore.cli import asking, catalogue, demo, operating, tables
+from featurestore.cli import asking, catalogue, operating, tables
+from featurestore.cli.demo import demo
 from featurestore.model.errors import FeatureStoreError
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
@@ -47,7 +48,7 @@ def cli(ctx: click.Context) -> None:
 
 
 for command in (
-    demo.demo,
+    demo,
     tables.publish,
     asking.query,
     asking.extract,
@@ -81,8 +82,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "featurestore"
         return _failed(f"{error.format_message()} See '{path} --help'. [USAGE]", MISUSED)
-    except click.ClickException as error:
-        return _failed(f"{error.format_message()} [FAILED]", FAILED)
     except (click.Abort, KeyboardInterrupt):
         return _failed("interrupted [INTERRUPTED]", INTERRUPTED)
     except BrokenPipeError:

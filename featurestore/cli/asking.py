@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -314,11 +313,10 @@ def _written(write: Any, batch: pa.RecordBatch) -> int:
 
 def _print_first(trained: TrainedQuery | TrainedEtl) -> None:
     first: list[pa.RecordBatch] = []
-    with closing(iter(trained)) as batches:
-        for batch in batches:
-            first.append(batch)
-            if sum(each.num_rows for each in first) > _PREVIEW:
-                break
+    for batch in trained:
+        first.append(batch)
+        if sum(each.num_rows for each in first) > _PREVIEW:
+            break
     table = pa.Table.from_batches(first, trained.schema)
     if table.num_rows > _PREVIEW:
         caption = (

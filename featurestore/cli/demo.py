@@ -6,6 +6,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,13 +18,13 @@ import featurestore
 from featurestore.cli.asking import print_rows
 from featurestore.cli.datasets import DATASETS, DemoTexts, demo_texts
 from featurestore.cli.datasets.flights import load_flights
-from featurestore.cli.output import print_table, took
+from featurestore.cli.output import print_table, to_json, took
 from featurestore.client.results import Verified
 from featurestore.client.sync import Store
 
 QUERY, ETL = "demo_query", "demo_etl"
 _SAMPLE = 100
-_SHOWN_ROWS, _SHOWN_COLUMNS = 3, 6
+_SHOWN_ROWS, _SHOWN_COLUMNS = 3, 4
 _CALLS = 20
 
 T = TypeVar("T")
@@ -84,22 +85,20 @@ def commit_script(repository: Path, text: str) -> str:
 
 
 def _publish_customers(store: Store, flows: int) -> None:
-    _title("Publish simulated insurance customers, each one an atomic version")
+    _title("1. Publish simulated insurance customers, each one an atomic version")
     _do(f"store.publish_demo(n_flows={flows}, seed=1)", lambda: store.publish_demo(flows, 1))
     print_table(("table", "rows"), [(table.name, table.row_count) for table in store.list_tables()])
 
 
 def _publish_flights(store: Store) -> None:
-    _title("Publish the flights of 2013 out of New York, and what is known around them")
+    _title("1. Publish the flights of 2013 out of New York, and what is known around them")
     published: list[tuple[str, int]] = []
     for name, given in load_flights().items():
         key = list(given.primary_key)
         when = "" if given.event_time is None else f', event_time="{given.event_time}"'
         done = _do(
             f'store.publish("{name}", {name}, primary_key={key}{when})',
-            lambda name=name, given=given, key=key: store.publish(  # type: ignore[misc] - loop variables, bound now
-                name, given.table, primary_key=key, event_time=given.event_time
-            ),
+            partial(store.publish, name, given.table, primary_key=key, event_time=given.event_time),
         )
         published.append((name, done.rows))
     print_table(("table", "rows"), published)
@@ -107,7 +106,7 @@ def _publish_flights(store: Store) -> None:
 
 def _train(store: Store, texts: DemoTexts) -> object:
     """Returns an index value that has rows."""
-    _title("Query for training, and save the query")
+    _title("2. Query for training, and save the query")
     trained = _do(
         f'trained = store.query_train(sql, save=True, name="{QUERY}", index_key="{texts.index_key}")',
         lambda: store.query_train(texts.query, save=True, name=QUERY, index_key=texts.index_key),
@@ -120,11 +119,11 @@ def _train(store: Store, texts: DemoTexts) -> object:
 
 
 def _train_etl(store: Store, texts: DemoTexts, repository: Path) -> None:
-    _title("Write the ETL and commit it to a git repository")
+    _title("3. Write the ETL and commit it to a git repository")
     address = commit_script(repository, texts.etl)
     click.echo(address)
 
-    _title("Extract features for training, and save the ETL with the schema that it produced")
+    _title("4. Extract features for training, and save the ETL with the schema that it produced")
     features = _do(
         f'features = store.extract_train("{QUERY}", "{address}", save=True, name="{ETL}")',
         lambda: store.extract_train(QUERY, address, save=True, name=ETL, index_key=texts.index_key),
@@ -136,15 +135,15 @@ def _train_etl(store: Store, texts: DemoTexts, repository: Path) -> None:
 def _serve(store: Store, index_key: str, value: object) -> None:
     query_id, etl_id = store.get_query(QUERY).query_id, store.get_etl(ETL).etl_id
 
-    _title("Serve the query by its id, live")
+    _title("5. Serve the query by its id, live")
     _do_often(
-        f'store.query_realtime("{query_id}", index_key="{index_key}", index_value={value!r})',
+        f'store.query_realtime("{query_id}", index_key="{index_key}", index_value={to_json(value)})',
         lambda: store.query_realtime(query_id, index_key=index_key, index_value=value).to_arrow(),
     )
 
-    _title("Serve the ETL by its id, live")
+    _title("6. Serve the ETL by its id, live")
     _do_often(
-        f'store.extract_realtime("{query_id}", "{etl_id}", index_key="{index_key}", index_value={value!r})',
+        f'store.extract_realtime("{query_id}", "{etl_id}", index_key="{index_key}", index_value={to_json(value)})',
         lambda: store.extract_realtime(query_id, etl_id, index_key=index_key, index_value=value).to_arrow(),
     )
 
@@ -152,7 +151,7 @@ def _serve(store: Store, index_key: str, value: object) -> None:
 def _verify(store: Store, index_key: str) -> tuple[int, int]:
     """Verify both, and return how many keys agree in both, of how many."""
     _title(
-        "Verify: serve a sample of keys through the real path and compare it with training, value by value"
+        "7. Verify: serve a sample of keys through the real path and compare it with training, value by value"
     )
     reports: list[Verified] = [
         _do(

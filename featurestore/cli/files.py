@@ -61,9 +61,8 @@ def writing(path: Path, schema: pa.Schema) -> Iterator[Writer]:
         )
     draft = path.with_name(f".{path.name}.part")
     try:
-        with draft.open("wb") as sink:
-            with _open_writer(sink, kind, schema) as write:
-                yield write
+        with draft.open("wb") as sink, _open_writer(sink, kind, schema) as write:
+            yield write
         draft.replace(path)
     except (pa.ArrowException, OSError) as error:
         raise InvalidArgument("BAD_FILE", f"{path} can't be written: {error}", path=path) from error

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from datetime import time as time_of_day
+from decimal import Decimal
 from typing import Any
 
 import click
@@ -29,9 +30,11 @@ _PROGRESS_AFTER = 0.5
 def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], caption: str = "") -> None:
     """A table on standard output, with a line below it."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for name in header:
-        table.add_column(Text(name), overflow="fold")
-    for row in rows:
+    cells = list(rows)
+    for at, name in enumerate(header):
+        numbers = all(isinstance(row[at], int | float | Decimal | None) for row in cells)
+        table.add_column(Text(name), overflow="fold", justify="right" if numbers else "left")
+    for row in cells:
         table.add_row(*(Text(_cell(value)) for value in row))
     width = None if sys.stdout.isatty() else _UNBOUNDED
     Console(file=sys.stdout, width=width, highlight=False).print(table)
@@ -117,7 +120,7 @@ def _cell(value: object) -> str:
         return "\n".join(f"{field.name:<{width}}  {field.type}" for field in value)
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="seconds" if not value.microsecond else "microseconds")
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return str(value)
 
 
 def _plain(value: Any) -> object:

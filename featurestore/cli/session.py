@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec
 
 import click
 from click.core import ParameterSource
@@ -18,7 +19,6 @@ from featurestore.model.errors import NotFound
 DEFAULT_STORE = Path(".featurestore")
 
 P = ParamSpec("P")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -57,36 +57,24 @@ class Session:
             yield store
 
 
-def store_options(function: Callable[Concatenate[Session, P], R]) -> Callable[P, R]:
+def store_options(function: Callable[Concatenate[Session, P], None]) -> Callable[P, None]:
     """Give a command --store, --target, --timeout and --json; it is called with a `Session` in their place."""
 
     @click.option("--store", "folder", type=click.Path(path_type=Path), help="Folder of a local store.")
+    @click.option("--target", envvar="FEATURESTORE_TARGET", help="A gateway.", metavar="HOST:PORT")
     @click.option(
-        "--target", envvar="FEATURESTORE_TARGET", help="HOST:PORT of a gateway.", metavar="HOST:PORT"
+        "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="For each call."
     )
-    @click.option(
-        "--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds that a call may take."
-    )
-    @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs, one object a line.")
+    @click.option("--json", is_flag=True, help="Print JSON for programs, one object a line.")
     @click.pass_context
-    def command(
-        ctx: click.Context,
-        /,
-        *args: object,
-        folder: Path | None,
-        target: str | None,
-        timeout: float | None,
-        as_json: bool,
-        **rest: object,
-    ) -> R:
+    @wraps(function)
+    def command(ctx: click.Context, /, *args: Any, **given: Any) -> None:
+        folder, target, timeout, json = (given.pop(name) for name in ("folder", "target", "timeout", "json"))
         if folder is not None and target:
             if ctx.get_parameter_source("target") is not ParameterSource.ENVIRONMENT:
                 raise click.UsageError("give --store or --target, not both.")
             target = None  # what is written beats what is set
-        session = Session(folder or DEFAULT_STORE, target or "", timeout, as_json)
-        return ctx.invoke(function, session, *args, **rest)
+        session = Session(folder or DEFAULT_STORE, target or "", timeout, json)
+        function(session, *args, **given)
 
-    command.__doc__ = function.__doc__
-    command.__name__ = function.__name__
-    command.__click_params__ = command.__click_params__ + getattr(function, "__click_params__", [])
     return command

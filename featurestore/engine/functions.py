@@ -107,6 +107,9 @@ ORDER_SENSITIVE = _words("""
 COLLECTS = _words("array_agg group_concat json_group_array list listagg string_agg")
 """Of these: determined when ordered by what they collect, as in `list(x ORDER BY x)`."""
 
+SORTS = _words("array_reverse_sort array_sort list_reverse_sort list_sort")
+"""Of these: what they are given need not be ordered."""
+
 BOUNDED = _words("format generate_series lpad printf range rpad")
 """Allowed with constant sizes; see `featurestore.engine.sizes`."""
 

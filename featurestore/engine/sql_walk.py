@@ -76,6 +76,7 @@ class Walk:
     strings: set[str] = field(default_factory=set)
     clock: set[str] = field(default_factory=set)
     undetermined: set[str] = field(default_factory=set)
+    _sorted: set[int] = field(default_factory=set)
 
     def run(self, query: Node) -> None:
         """See every node once, each with the CTE names in its scope.
@@ -253,8 +254,20 @@ class Walk:
             self._refuse("SQL_FUNCTION", f"{name}(...) {sizes.advice(name)}", node, function=name)
         if name in functions.CLOCK or (name == "age" and len(arguments) == 1):
             self.clock.add(f"{name}()")
-        if name in functions.ORDER_SENSITIVE and not _ordered_by_itself(name, node):
+        if name in functions.SORTS and arguments:
+            self._sorted.add(id(arguments[0]))  # as which DuckDB's parser also spells list(x ORDER BY x)
+        if name in functions.ORDER_SENSITIVE and not self._is_sorted(name, node):
             self.undetermined.add(f"{name}()")
+
+    def _is_sorted(self, name: str, node: Node) -> bool:
+        """Whether what a function collects is ordered by itself, so that ties don't show."""
+        if name not in functions.COLLECTS or node["class"] != "FUNCTION" or not node.get("children"):
+            return False
+        orders = node.get("order_bys", {}).get("orders", ())
+        collected = _without_locations(node["children"][0])
+        return id(node) in self._sorted or any(
+            _without_locations(order["expression"]) == collected for order in orders
+        )
 
     def _refuse_function(self, name: str, node: Node) -> NoReturn:
         if name in inspector.function_names():
@@ -277,14 +290,6 @@ class Walk:
     def _place(self, node: Node) -> Place | None:
         offset = node.get("query_location")
         return None if offset is None else place_in(self.text, offset, in_bytes=True)
-
-
-def _ordered_by_itself(name: str, node: Node) -> bool:
-    if name not in functions.COLLECTS or node.get("class") != "FUNCTION" or not node.get("children"):
-        return False
-    orders = node.get("order_bys", {}).get("orders", ())
-    collected = _without_locations(node["children"][0])
-    return any(_without_locations(order["expression"]) == collected for order in orders)
 
 
 def _without_locations(node: Node) -> str:

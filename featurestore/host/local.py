@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from types import TracebackType
 from typing import Self
 
 import grpc
 
-from featurestore import __version__
 from featurestore.api.gateway.v1.gateway_pb2 import AttachRequest
 from featurestore.api.gateway.v1.gateway_pb2_grpc import FeatureStoreServiceStub
 from featurestore.host.folder import StoreFolder
 from featurestore.model.errors import FailedPrecondition, Unavailable
 from featurestore.rpc.channels import open_sync_channel
 from featurestore.rpc.errors import from_rpc_error
+from featurestore.version import __version__
 
 START_SECONDS = 60.0
 """How long a server may take to start, the replay of its log included, before the client gives up waiting."""
@@ -71,7 +72,7 @@ class Lease:
             if isinstance(refusal, Unavailable):
                 return False
             raise refusal from None
-        self._channel = channel
+        self._channel, self._held = channel, held  # a stream that nobody refers to is cancelled
         return True
 
     def _start(self, folder: StoreFolder, until: float) -> None:
@@ -97,6 +98,8 @@ class Lease:
                 if free:  # else a server is starting or closing: it will answer, or give its lock back
                     child = _spawn(folder)
             time.sleep(_POLL_SECONDS)
+        if child is not None:  # it outlives us, or we it: then somebody must collect its exit code
+            threading.Thread(target=child.wait, name="featurestore-local-server", daemon=True).start()
 
 
 def _spawn(folder: StoreFolder) -> subprocess.Popen[bytes]:

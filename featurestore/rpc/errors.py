@@ -33,7 +33,7 @@ DETAILS_KEY = "grpc-status-details-bin"
 # Peers refuse headers above 8 KiB unless told otherwise. The message travels twice, once percent-encoded and
 # once inside the details, and the details travel as base64: together these stay below 7.5 KiB.
 _MESSAGE_BYTES = 1_024
-_METADATA_BYTES = 3_800
+_METADATA_BYTES = 3_600
 _FIELD_BYTES = 8  # a map entry's tags and lengths
 _NOTE_BYTES = 32
 

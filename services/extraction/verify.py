@@ -165,11 +165,11 @@ class Verifier:
             if not _differ(trained, served) or not _differ(trained, after):
                 verdicts.append([])
                 continue
-            serving_steady = not _differ(served, after)
+            serving_steady = _alike(served, after)
             if not serving_steady and not at_rest:
                 verdicts.append(None)
                 continue
-            steady = serving_steady and not _differ(before, trained)
+            steady = serving_steady and _alike(before, trained)
             verdicts.append(
                 [(each, cause if steady else "UNKNOWN") for each, cause in _explained(trained, served)]
             )
@@ -274,6 +274,13 @@ def _has_column(contract: pa.Schema, wanted: pa.Field) -> bool:
 
 def _differ(trained: Side, served: Side) -> bool:
     return bool(_explained(trained, served))
+
+
+def _alike(earlier: Side, later: Side) -> bool:
+    """Whether one side shows the same at two times: the same rows, or the same failure."""
+    if isinstance(earlier, FeatureStoreError) and isinstance(later, FeatureStoreError):
+        return earlier.reason == later.reason
+    return not _differ(earlier, later)
 
 
 def _explained(trained: Side, served: Side) -> list[tuple[compare.Mismatch, str]]:

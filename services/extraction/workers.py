@@ -109,13 +109,6 @@ class WorkerPool:
     async def close(self) -> None:
         """Kill all workers, running or not, and wait until they are gone."""
         self._closed = True
-        spares = list(self._spares)
-        self._spares.clear()
-        for spare in spares:
-            spare.cancel()
-        for result in await asyncio.gather(*spares, return_exceptions=True):
-            if isinstance(result, WorkerProcess):
-                self._end(result)
         for workers in self._idle.values():
             for worker in workers:
                 self._end(worker)
@@ -125,6 +118,12 @@ class WorkerPool:
         self._wake()
         while self._busy.total():
             await self._change()
+        for spare in self._spares:
+            spare.cancel()
+        for started in await asyncio.gather(*self._spares, return_exceptions=True):
+            if isinstance(started, WorkerProcess):
+                self._end(started)
+        self._spares.clear()
         await asyncio.gather(*self._reaping)
 
     async def run(
@@ -290,7 +289,7 @@ class WorkerPool:
 
     async def _fresh(self) -> WorkerProcess:
         """A started worker without a script: the spare, while the next one starts behind it."""
-        while True:
+        while not self._closed:
             self._keep_a_spare()
             spare = self._spares.popleft()
             in_stock = spare.done()
@@ -298,8 +297,7 @@ class WorkerPool:
             try:
                 worker = await asyncio.shield(spare)
             except asyncio.CancelledError:
-                if not self._closed:
-                    self._spares.appendleft(spare)  # the caller left; the process is as good as before
+                self._spares.appendleft(spare)  # the caller left; the process is as good as before
                 raise
             except (WorkerDied, BadReply) as error:
                 if in_stock:
@@ -307,12 +305,13 @@ class WorkerPool:
                 raise Internal(
                     "ETL_CRASH", "an ETL worker process did not start; see the server's log"
                 ) from error
-            if worker.alive:
+            if worker.alive and not self._closed:
                 return worker
             self._end(worker)
+        raise _closing()
 
     def _keep_a_spare(self) -> None:
-        if not self._spares:
+        if not self._spares and not self._closed:
             self._spares.append(asyncio.create_task(WorkerProcess.start()))
 
     async def _change(self) -> None:

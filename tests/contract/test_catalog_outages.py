@@ -163,7 +163,10 @@ class TestMongoIndexes:
                 client[_database(url)]["queries"].update_one({}, {"$set": {"point_in_time": True}})
             with pytest.raises(FailedPrecondition) as refused:
                 await catalog.get_query(query.query_id)
-            assert (refused.value.reason, refused.value.details["fields"]) == ("CATALOG_FORMAT", "point_in_time")
+            assert (refused.value.reason, refused.value.details["fields"]) == (
+                "CATALOG_FORMAT",
+                "point_in_time",
+            )
 
 
 class TestSqliteIsAway:
@@ -172,13 +175,14 @@ class TestSqliteIsAway:
             query = await catalog.save_query(query_draft())
             with closing(sqlite3.connect(sqlite_file, isolation_level=None)) as other:
                 other.execute("BEGIN IMMEDIATE")
-                ticks = asyncio.create_task(_ticks())
+                ticks: list[float] = []
+                ticking = asyncio.create_task(_tick(ticks))
                 with deadline.within(0.3), pytest.raises(Unavailable) as refused:
                     await catalog.save_query(query_draft("SELECT 1 AS a"))
-                ticks.cancel()
+                ticking.cancel()
                 assert refused.value.reason == "CATALOG_UNAVAILABLE"
                 # A blocked loop gives two: one before, one after. Free, it gives about thirty.
-                assert len(_TICKS) > 5
+                assert len(ticks) > 5
                 other.execute("ROLLBACK")
             assert await catalog.get_query(query.query_id) == query
 
@@ -212,11 +216,13 @@ class TestSqliteFile:
         url = f"sqlite:///{sqlite_file}"
         async with opened_catalog(url) as catalog:
             await catalog.save_query(query_draft(name="demo"))
-        _execute(sqlite_file, *(f"DROP INDEX {name}" for name in _index_names(sqlite_file)))
+        indexes = _index_names(sqlite_file)
+        assert len(indexes) >= len(UNIQUE_INDEXES)
+        _execute(sqlite_file, *(f"DROP INDEX {name}" for name in indexes))
         async with opened_catalog(url) as catalog:
             await asyncio.gather(*(catalog.save_query(query_draft(name="demo")) for _ in range(10)))
             assert (await catalog.status()).queries == 1
-        assert len(_index_names(sqlite_file)) >= len(UNIQUE_INDEXES)
+        assert sorted(_index_names(sqlite_file)) == sorted(indexes)
 
     @pytest.mark.parametrize(
         "other", ["ON queries (content_key)", "ON queries (content_key, query_id)"], ids=["plain", "wider"]
@@ -261,7 +267,10 @@ class TestSqliteFile:
             _execute(sqlite_file, "UPDATE queries SET document = json_set(document, '$.point_in_time', 1)")
             with pytest.raises(FailedPrecondition) as refused:
                 await catalog.get_query(query.query_id)
-            assert (refused.value.reason, refused.value.details["fields"]) == ("CATALOG_FORMAT", "point_in_time")
+            assert (refused.value.reason, refused.value.details["fields"]) == (
+                "CATALOG_FORMAT",
+                "point_in_time",
+            )
 
 
 @pytest.mark.parametrize(
@@ -273,11 +282,9 @@ class TestSqliteFile:
         "catalog.sqlite",
         "mongodb://user:se@cret@host:port/db",
         "mongodb://user:secret@host:99999999/db",
-        "mongodb://user:secret@host/db?tls=maybe",
         "",
     ],
 )
-@pytest.mark.filterwarnings("default")  # the driver warns of options that it does not know
 async def test_a_url_that_opens_no_store_is_refused_without_repeating_its_password(url):
     with pytest.raises(InvalidArgument) as refused:
         async with open_store(url):
@@ -295,13 +302,9 @@ async def _is_not_ready(url, collection, fields):
     assert (details["collection"], details["fields"]) == (collection, ", ".join(fields))
 
 
-_TICKS: list[float] = []
-
-
-async def _ticks():
-    _TICKS.clear()
+async def _tick(ticks):
     while True:
-        _TICKS.append(time.monotonic())
+        ticks.append(time.monotonic())
         await asyncio.sleep(0.01)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator
 
@@ -221,8 +222,14 @@ def test_after_sigterm_and_a_new_start_everything_is_still_there(up: ComposeUp, 
 
 
 def start_again(up: ComposeUp, name: str) -> None:
+    """Start it and wait until all others have found it again, which takes a second at most."""
     up.processes[name].start()
     up.processes[name].wait_until_serving(up.address(name))
+    ends = time.monotonic() + 10
+    with featurestore.connect(up.target) as store:
+        while problems := store.status().problems:
+            assert time.monotonic() < ends, problems
+            time.sleep(0.05)
 
 
 def run(command: list[str]) -> subprocess.CompletedProcess[str]:

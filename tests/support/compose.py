@@ -96,9 +96,8 @@ class ComposeUp:
         self._folder = folder
         self._overrides = overrides or {}
         self._mongo = MongoServer(self.volume(MONGO))
-        self._ports = {self.file.port(name): free_port() for name in self.file.ours} | {
-            27017: urlsplit(self._mongo.url()).port
-        }
+        self._ports = {self.file.port(name): free_port() for name in self.file.ours}
+        self._ports[27017] = urlsplit(self._mongo.url()).port or 0
         self.processes = {name: self.process(name) for name in self.file.ours}
         self.target = self.address("gateway")
 

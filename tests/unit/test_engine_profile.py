@@ -7,7 +7,7 @@ import pytest
 from featurestore.engine import profile
 
 # What may differ between the two sides: sizes, and where work may spill to.
-OWN_TO_A_SIDE = {"temp_directory", "disabled_filesystems", "duckdb_api", "custom_user_agent", "allowed_paths"}
+OWN_TO_A_SIDE = {"temp_directory", "disabled_filesystems", "allowed_directories", "allowed_paths"}
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_what_changes_a_result_is_pinned(side):
     wanted = {
         "TimeZone": "UTC",
         "default_null_order": "NULLS_LAST",
-        "default_order": "ASCENDING",
+        "default_order": "ASC",
         "integer_division": "false",
         "ieee_floating_point_ops": "true",
         "preserve_insertion_order": "true",

@@ -318,12 +318,17 @@ async def test_a_worker_that_crashes_is_internal_and_the_next_call_works(pool, h
         "wire.pack({'batches': [1], 'failed': {'kind': 'no such'}}, 0)",
         "wire.pack({'batches': [True]}, 0)",
         "wire.pack({}, 0)",
+        "wire.pack({'batches': [1]}, len(evil)) + evil",
     ],
 )
 async def test_a_forged_reply_is_a_bad_result_and_the_service_goes_on(pool, forged):
     script = etl(
-        "import os, time",
+        "import os, struct, time, pyarrow as pa",
         "from featurestore.etl import wire",
+        "text = pa.table({'x': ['ab', 'cd', 'ef']})",
+        "stream = wire.encode_tables([text], text.schema)[1].to_pybytes()",
+        "evil = stream.replace(struct.pack('<4i', 0, 2, 4, 6), struct.pack('<4i', 0, 2, 2**30, 6))",
+        "assert evil != stream",
         "sockets = [fd for fd in range(3, 50) if os.path.lexists(f'/proc/self/fd/{fd}')",
         "           and 'socket' in os.readlink(f'/proc/self/fd/{fd}')]",
         f"os.write(sockets[0], {forged})",
@@ -403,6 +408,16 @@ async def test_kills_and_closing_leave_no_process_and_no_descriptor():
         await cut_off
     assert descriptors() <= before
     assert children() <= families
+
+
+async def test_closing_does_not_wait_for_a_call_whose_worker_is_still_starting():
+    async with WorkerPool(WorkerLimits(workers=2)) as small:
+        early = asyncio.create_task(train(small, ENDLESS))
+        await asyncio.sleep(0.05)
+    with pytest.raises(Unavailable):
+        await early
+    with pytest.raises(Unavailable):
+        await train(small, ENDLESS)
 
 
 SERVICE = """
