@@ -8,13 +8,11 @@ from contextlib import asynccontextmanager
 
 from featurestore.model.errors import Unavailable
 
-LINGER_SECONDS = 10.0
-
 
 class Leases:
     """Counts the clients that are attached. Of one event loop."""
 
-    def __init__(self, linger_seconds: float = LINGER_SECONDS) -> None:
+    def __init__(self, linger_seconds: float) -> None:
         """Start without clients; the first has `linger_seconds` to come."""
         self._linger = linger_seconds
         self._held = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import IO, TYPE_CHECKING
 
@@ -134,6 +135,7 @@ class Spool:
     def __init__(self) -> None:
         """Open an empty file; it goes with this object."""
         self._file: IO[bytes] = tempfile.TemporaryFile(prefix="featurestore-")
+        weakref.finalize(self, self._file.close)
         self.head: Head | None = None
         self.etl_id = ""
 

@@ -232,8 +232,9 @@ def _decimal(value: object, type_: str) -> Decimal | None:
         exact = number.quantize(Decimal(1).scaleb(-scale), context=_EXACT)
     except (Inexact, InvalidOperation):
         return None
-    # A negative zero is zero in the engine.
-    return abs(exact) if not exact else exact if abs(exact) < Decimal(10) ** (precision - scale) else None
+    if exact.copy_abs() >= Decimal(10) ** (precision - scale):
+        return None
+    return exact if exact else exact.copy_abs()  # the engine has one zero
 
 
 def _number(value: object, grammar: re.Pattern[str]) -> Decimal | None:

@@ -99,11 +99,15 @@ def altered(old: TableDefinition, new: TableDefinition) -> TableDefinition:
 
 
 def create_sql(definition: TableDefinition) -> str:
-    """The statement that creates the table."""
-    parts = [f"{quoted(field.name)} {duckdb_type(field.type)}" for field in definition.schema]
-    if definition.primary_key:
-        parts.append(f"PRIMARY KEY ({', '.join(map(quoted, definition.primary_key))})")
-    return f"CREATE TABLE {qualified(definition.name)} ({', '.join(parts)})"
+    """The statement that creates the table, without its primary key."""
+    columns = ", ".join(f"{quoted(field.name)} {duckdb_type(field.type)}" for field in definition.schema)
+    return f"CREATE TABLE {qualified(definition.name)} ({columns})"
+
+
+def add_key_sql(definition: TableDefinition) -> str:
+    """The statement that gives the table its primary key, once its rows have each key once."""
+    columns = ", ".join(map(quoted, definition.primary_key))
+    return f"ALTER TABLE {qualified(definition.name)} ADD PRIMARY KEY ({columns})"
 
 
 def alter_sql(old: TableDefinition, new: TableDefinition) -> tuple[str, ...]:

@@ -63,9 +63,12 @@ class StoreFolder:
         inside = self.path / "gateway.sock"
         if len(os.fsencode(inside)) <= _MAX_SOCKET_PATH:
             return inside
-        runtime = (
-            Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"featurestore-{os.getuid()}"
-        )
+        name = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:32] + ".sock"
+        roots = (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp")  # noqa: S108 - a folder of our own in it
+        for root in filter(None, roots):
+            runtime = Path(root) / f"featurestore-{os.getuid()}"
+            if len(os.fsencode(runtime / name)) <= _MAX_SOCKET_PATH:
+                break
         runtime.mkdir(mode=0o700, exist_ok=True)
         owner = runtime.stat()
         if owner.st_uid != os.getuid() or owner.st_mode & 0o077:
@@ -74,7 +77,7 @@ class StoreFolder:
                 f"{runtime} is not a folder of this user alone: remove it, or set XDG_RUNTIME_DIR",
                 path=runtime,
             )
-        return runtime / (hashlib.sha256(os.fsencode(self.path)).hexdigest()[:32] + ".sock")
+        return runtime / name
 
     @contextmanager
     def starting(self) -> Iterator[None]:

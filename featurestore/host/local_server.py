@@ -67,14 +67,15 @@ async def _serve(folder: StoreFolder) -> None:
     from featurestore.host.settings import local_settings  # noqa: PLC0415
     from gateway.lease import Leases  # noqa: PLC0415
 
-    leases = Leases()
+    settings = local_settings(folder)
+    leases = Leases(settings.linger_seconds)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, leases.close)
     watch = asyncio.create_task(_exit_when_gone(folder))
     with contextlib.suppress(FileNotFoundError):
         folder.socket.unlink()  # of a server that was killed: we hold the lock, so it is no one's
     try:
-        async with serving(SERVICES, local_settings(folder), leases):
+        async with serving(SERVICES, settings, leases):
             folder.socket.chmod(0o600)
             await leases.last_gone()
             folder.socket.unlink(missing_ok=True)

@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     stream_idle_seconds: float = Field(
         60.0, gt=0, description="A stream whose reader takes nothing for so long is ended."
     )
+    linger_seconds: float = Field(
+        10.0, ge=0, description="How long the server of a local store stays after its last client."
+    )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR; logs go to standard error.")
     peers: PeerSettings = PeerSettings()
     catalog: CatalogSettings = CatalogSettings()

@@ -42,6 +42,7 @@ def encode(operations: Sequence[Operation]) -> bytes:
                 entries.append({"op": "remove", "table": name})
                 attachments.append(table_to_stream(keys))
     header = json.dumps({"format": FORMAT, "operations": entries}).encode()
+    header += b" " * (-len(header) % _LENGTH_BYTES)  # Arrow wants the streams behind it aligned
     parts = [header, *attachments]
     return b"".join(piece for part in parts for piece in (len(part).to_bytes(_LENGTH_BYTES, "big"), part))
 

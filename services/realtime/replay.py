@@ -27,8 +27,10 @@ def replay(cursor: duckdb.DuckDBPyConnection, reader: LogReader) -> Tables:
     for piece in _pieces(reader):
         for group in engine.in_groups(map(decoded, piece)):
             cursor.begin()
-            tables = engine.apply(cursor, tables, [each for frame in group for each in frame.operations])
+            operations = [operation for frame in group for operation in frame.operations]
+            tables = engine.apply(cursor, tables, operations, indexed=False)
             cursor.commit()
+    engine.index(cursor, tables)
     return tables
 
 

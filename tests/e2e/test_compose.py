@@ -8,6 +8,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pytest
@@ -206,17 +207,41 @@ def test_sigterm_lets_a_call_under_way_end(up: ComposeUp, name: str) -> None:
     start_again(up, name)
 
 
-@pytest.mark.parametrize("name", FILE.ours)
-def test_after_sigterm_and_a_new_start_everything_is_still_there(up: ComposeUp, name: str) -> None:
-    table = f"users_{uuid.uuid4().hex[:8]}"
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """A service that was stopped by SIGTERM and started again, after a publish and a save."""
+
+    name: str
+    exit_code: int
+    seconds: float
+    table: str
+    query_id: str
+
+
+@pytest.fixture(scope="module", params=FILE.ours)
+def restarted(request: pytest.FixtureRequest, up: ComposeUp) -> Restarted:
+    name, table = request.param, f"users_{uuid.uuid4().hex[:8]}"
     with featurestore.connect(up.target) as store:
         store.publish(table, pa.table({"user_id": [1]}), primary_key="user_id")
         query = store.query_train(f"SELECT * FROM feature_store.{table}", save=True, name=table)
-    assert up.processes[name].stop() == 0, up.processes[name].log_tail()
+    began = time.monotonic()
+    exit_code = up.processes[name].stop()
+    seconds = time.monotonic() - began
     assert not is_serving(up.address(name))
     start_again(up, name)
+    return Restarted(name, exit_code, seconds, table, query.query_id)
+
+
+def test_an_idle_service_ends_soon_after_sigterm(restarted: Restarted) -> None:
+    assert restarted.exit_code == 0
+    drain_seconds = dict(names())["FEATURESTORE__DRAIN_SECONDS"].default
+    assert restarted.seconds < drain_seconds * 0.8, "something, such as a follower's stream, held it up"
+
+
+def test_after_a_restart_everything_is_still_there(up: ComposeUp, restarted: Restarted) -> None:
+    table = restarted.table
     with featurestore.connect(up.target) as store:
-        assert store.get_query(table).query_id == query.query_id
+        assert store.get_query(table).query_id == restarted.query_id
         assert store.query_realtime(table, index_key="user_id", index_value=1).to_arrow().num_rows == 1
         assert store.query_train(f"SELECT * FROM feature_store.{table}").to_arrow().num_rows == 1
 

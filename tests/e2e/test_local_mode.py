@@ -14,10 +14,9 @@ import pytest
 
 import featurestore as fs
 from featurestore.host.folder import StoreFolder
-from gateway import lease
 
 ROWS = [{"user_id": 1, "amount": 2.5}, {"user_id": 2, "amount": 4.0}]
-LONG = lease.LINGER_SECONDS + 10
+LONG = 15.0
 
 
 def server_of(folder: Path) -> int | None:
@@ -40,6 +39,11 @@ def wait_until(condition, seconds: float = LONG) -> bool:
             return True
         time.sleep(0.05)
     return bool(condition())
+
+
+@pytest.fixture(autouse=True)
+def short_linger(monkeypatch):
+    monkeypatch.setenv("FEATURESTORE__LINGER_SECONDS", "1")
 
 
 @pytest.fixture
@@ -119,7 +123,9 @@ def test_a_removed_folder_ends_the_server_which_writes_nothing(folder):
 
 
 def test_a_path_too_long_for_a_socket_works_all_the_same(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv(
+        "XDG_RUNTIME_DIR", str(tmp_path / ("r" * 100))
+    )  # too long as well: the next one is taken
     deep = tmp_path / ("d" * 100) / "store"
     with fs.local(deep) as store:
         store.publish("payments", ROWS, primary_key="user_id")

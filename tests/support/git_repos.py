@@ -18,7 +18,7 @@ from dulwich.index import commit_tree
 from dulwich.objects import S_IFGITLINK, Blob, Commit, ObjectID, Tag
 from dulwich.refs import Ref
 from dulwich.repo import Repo
-from dulwich.server import DictBackend
+from dulwich.server import BackendRepo, DictBackend
 from dulwich.web import WSGIRequestHandlerLogger, WSGIServerLogger, make_wsgi_chain
 
 REGULAR = 0o100644
@@ -176,6 +176,6 @@ def git_server(**repositories: GitRepo) -> Iterator[HttpServer]:
     Args:
         repositories: `etl=repo` is at `<url>/team/etl.git`.
     """
-    backend = DictBackend({f"/team/{name}.git": repo.repo for name, repo in repositories.items()})
-    with http_server(make_wsgi_chain(backend)) as server:
+    served: dict[str, BackendRepo] = {f"/team/{name}.git": one.repo for name, one in repositories.items()}
+    with http_server(make_wsgi_chain(DictBackend(served))) as server:
         yield server

@@ -19,22 +19,15 @@ from featurestore.cli import app, output
 from featurestore.cli.files import read_table, writing
 from featurestore.cli.keys import AskedKeys, parse_columns, parse_index_key, parse_keys
 from featurestore.model.errors import InvalidArgument
-
-
-def run(*arguments):
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
-        code = app.run(arguments)
-    return code, out.getvalue(), err.getvalue()
-
+from tests.support.command_line import run
 
 # Help and errors
 
 
 def test_without_arguments_it_names_three_commands_to_begin_with():
-    code, out, err = run()
-    assert (code, err) == (0, "")
-    assert [line.split()[1] for line in out.splitlines() if line.startswith("  featurestore ")] == [
+    ran = run()
+    assert (ran.code, ran.err) == (0, "")
+    assert [line.split()[1] for line in ran.out.splitlines() if line.startswith("  featurestore ")] == [
         "demo",
         "publish",
         "query",
@@ -42,8 +35,8 @@ def test_without_arguments_it_names_three_commands_to_begin_with():
 
 
 def test_help_lists_every_command_in_the_order_of_use():
-    _, out, _ = run("--help")
-    listed = [line.split()[0] for line in out.partition("Commands:")[2].splitlines() if line.strip()]
+    ran = run("--help")
+    listed = [line.split()[0] for line in ran.out.partition("Commands:")[2].splitlines() if line.strip()]
     assert listed == list(app.cli.commands)
     assert listed[0] == "demo"
 
@@ -63,12 +56,12 @@ def test_help_lists_every_command_in_the_order_of_use():
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(arguments):
-    code, out, err = run(*arguments)
-    assert (code, out) == (2, "")
-    assert err.startswith("error: ")
-    assert err.endswith("[USAGE]\n")
-    assert err.count("\n") == 1
-    assert "See 'featurestore" in err
+    ran = run(*arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("error: ")
+    assert ran.err.endswith("[USAGE]\n")
+    assert ran.err.count("\n") == 1
+    assert "See 'featurestore" in ran.err
 
 
 def test_a_refusal_of_several_lines_is_printed_as_one(monkeypatch, tmp_path):
@@ -76,8 +69,8 @@ def test_a_refusal_of_several_lines_is_printed_as_one(monkeypatch, tmp_path):
         raise InvalidArgument("SQL_SYNTAX", "line 1:\n  SELEC 1\n  ^ syntax error")
 
     monkeypatch.setattr("featurestore.local", refuse)
-    code, out, err = run("tables", "--store", str(tmp_path))
-    assert (code, out, err) == (1, "", "error: line 1: SELEC 1 ^ syntax error [SQL_SYNTAX]\n")
+    ran = run("tables", "--store", str(tmp_path))
+    assert (ran.code, ran.out, ran.err) == (1, "", "error: line 1: SELEC 1 ^ syntax error [SQL_SYNTAX]\n")
 
 
 def test_an_unexpected_exception_is_not_hidden(monkeypatch, tmp_path):
@@ -94,16 +87,16 @@ def test_an_interrupt_is_one_line(monkeypatch, tmp_path):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("featurestore.local", interrupted)
-    code, _, err = run("tables", "--store", str(tmp_path))
-    assert (code, err.strip()) == (130, "error: interrupted [INTERRUPTED]")
+    ran = run("tables", "--store", str(tmp_path))
+    assert (ran.code, ran.err.strip()) == (130, "error: interrupted [INTERRUPTED]")
 
 
 def test_reading_a_store_that_is_not_there_does_not_make_one(tmp_path):
     place = tmp_path / "mistyped"
-    code, out, err = run("tables", "--store", str(place))
-    assert (code, out) == (1, "")
-    assert err.startswith("error: there is no store in ")
-    assert err.endswith("[NO_STORE]\n")
+    ran = run("tables", "--store", str(place))
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith("error: there is no store in ")
+    assert ran.err.endswith("[NO_STORE]\n")
     assert not place.exists()
 
 
@@ -111,24 +104,24 @@ def test_reading_a_store_that_is_not_there_does_not_make_one(tmp_path):
 def test_a_written_store_beats_the_environment(given, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FEATURESTORE_TARGET", "unix:/nowhere/gateway.sock")
-    _, _, err = run("tables", *given, "--timeout", "2")
-    assert ("[NO_STORE]" in err) == bool(given)
-    assert ("unix:/nowhere/gateway.sock" in err) == (not given)
+    ran = run("tables", *given, "--timeout", "2")
+    assert ("[NO_STORE]" in ran.err) == bool(given)
+    assert ("unix:/nowhere/gateway.sock" in ran.err) == (not given)
 
 
 def test_a_server_that_is_not_there_is_not_healthy(tmp_path):
-    code, out, err = run("health", f"unix:{tmp_path}/no.sock", "--timeout", "1")
-    assert (code, out) == (1, "")
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
+    ran = run("health", f"unix:{tmp_path}/no.sock", "--timeout", "1")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith("error: ")
+    assert ran.err.count("\n") == 1
 
 
 def test_an_unknown_setting_stops_serve_with_one_line(monkeypatch):
     monkeypatch.setenv("FEATURESTORE__LISTN", "localhost:0")
-    code, _, err = run("serve", "gateway")
-    assert code == 1
-    assert "did you mean FEATURESTORE__LISTEN?" in err
-    assert err.endswith("[UNKNOWN_SETTING]\n")
+    ran = run("serve", "gateway")
+    assert ran.code == 1
+    assert "did you mean FEATURESTORE__LISTEN?" in ran.err
+    assert ran.err.endswith("[UNKNOWN_SETTING]\n")
 
 
 def test_the_bare_client_is_told_what_to_install():
@@ -226,9 +219,14 @@ def test_an_arrow_stream_is_read_like_an_arrow_file(tmp_path):
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text("old")
-    with pytest.raises(RuntimeError), writing(path, ROWS.schema) as write:
-        write(ROWS.to_batches()[0])
-        raise RuntimeError
+
+    def fail_half_way():
+        with writing(path, ROWS.schema) as write:
+            write(ROWS.to_batches()[0])
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
     assert path.read_text() == "old"
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
 

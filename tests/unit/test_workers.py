@@ -336,6 +336,7 @@ async def test_a_forged_reply_is_a_bad_result_and_the_service_goes_on(pool, forg
     )
     error = await refused(pool, script, Internal, deadline_seconds=20)
     assert error.reason == "ETL_BAD_RESULT"
+    assert (script.blob_sha256, script.path, script.class_name) not in pool._idle  # never asked again
 
 
 async def gone(pid):
