@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test check protos protos-check format bench prove up
+.PHONY: help setup demo test check protos protos-check format docs bench prove up
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +24,7 @@ demo: $(READY)  ## publish, train, save, serve, verify: in local mode, on simula
 	$(BIN)/featurestore demo
 
 test: $(READY)  ## all tests
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -m "not slow"
 
 check: $(READY) protos-check  ## lint, types, layers, drift
 	$(BIN)/ruff check .
@@ -36,6 +36,18 @@ check: $(READY) protos-check  ## lint, types, layers, drift
 format: $(READY)  ## put the code into its one format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(READY)  ## write the pages that are made from the code
+	$(BIN)/python -m featurestore.host.settings > docs/settings.md
+
+bench: $(READY)  ## measure against floors and baselines, as ratios; prints a table
+	$(BIN)/python -m benchmarks
+
+prove: $(READY)  ## the long proofs: crashes, memory, replay, deep random tests
+	$(BIN)/pytest -q -m slow --timeout 3600
+
+up:  ## run it with Docker: mongo, catalog, realtime, extraction, gateway
+	docker compose up --build --wait
 
 PROTOS := $(shell find protos -name '*.proto' | sort)
 

@@ -1,13 +1,15 @@
 """All settings of the services, read from the environment and nowhere else.
 
 Names are `FEATURESTORE__` and the path through the models below, joined by a double underscore, such as
-`FEATURESTORE__EXTRACTION__WAREHOUSE_MEMORY`. `docs/settings.md` is generated from here by `python -m featurestore.host.settings`.
+`FEATURESTORE__EXTRACTION__WAREHOUSE_MEMORY`. `docs/settings.md` is
+generated from here by `make docs`, and a test compares the two.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
+import sys
 from collections.abc import Iterator
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError
@@ -116,3 +118,26 @@ def _names(prefix: str, model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo
             yield from _names(f"{prefix}{name.upper()}__", info.annotation)
         else:
             yield prefix + name.upper(), info
+
+
+def page() -> str:
+    """The settings as a page for people: `docs/settings.md`."""
+    rows = "\n".join(f"| `{name}` | {_default(info)} | {info.description} |" for name, info in names())
+    return (
+        "# Settings\n\n"
+        "All services read these environment variables at start, and nothing else; an unknown name is refused with the\n"
+        "nearest known one. Made by `make docs` from the code.\n\n"
+        "| variable | default | what it does |\n| --- | --- | --- |\n"
+        f"{rows}\n"
+    )
+
+
+def _default(info: FieldInfo) -> str:
+    value = info.default
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    return "" if value is None or value == "" else f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

@@ -102,8 +102,7 @@ class Follower:
                 self._stopped(error, refusal=error)
             except FeatureStoreError as error:
                 self._stopped(error)
-            except Exception as error:
-                log.exception("the warehouse does not follow the log: an error of ours")
+            except Exception as error:  # noqa: BLE001 - logged with its traceback by `_stopped`
                 self._stopped(error)
             if loop.time() - began > _LONGEST_WAIT_SECONDS:  # it went well for a while
                 wait = _FIRST_WAIT_SECONDS
@@ -111,13 +110,11 @@ class Follower:
             wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
 
     def _stopped(self, error: Exception, refusal: FailedPrecondition | None = None) -> None:
-        why = str(error) if isinstance(error, FeatureStoreError) else f"{type(error).__name__}: {error}"
+        ours = not isinstance(error, FeatureStoreError)
+        why = f"{type(error).__name__}: {error}" if ours else str(error)
         if why != self.last_error:  # said once, not at every attempt
-            log.log(
-                logging.ERROR if refusal else logging.WARNING,
-                "the warehouse does not follow the log: %s",
-                why,
-            )
+            level = logging.ERROR if refusal or ours else logging.WARNING
+            log.log(level, "the warehouse does not follow the log: %s", why, exc_info=error if ours else None)
         self.following, self.last_error, self._refusal = False, why, refusal
         self._wake()
 

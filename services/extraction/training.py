@@ -247,9 +247,9 @@ def _check_columns(cursor: duckdb.DuckDBPyConnection, form: QueryForm) -> None:
 
 
 def _rows_per_batch(schema: pa.Schema) -> int:
-    """As many rows as fill half a message, in whole vectors."""
+    """As many rows as fill a message, in whole vectors."""
     width = sum(_bytes_of(field.type) for field in schema)
-    vectors = _MESSAGE_BYTES // 2 // (width * _ROWS_PER_VECTOR)
+    vectors = _MESSAGE_BYTES // (width * _ROWS_PER_VECTOR)
     return max(_ROWS_PER_VECTOR, min(_MOST_ROWS, vectors * _ROWS_PER_VECTOR))
 
 

@@ -248,8 +248,8 @@ async def test_the_sample_is_of_distinct_keys_and_depends_on_the_seed():
     assert len(set(sample(1))) == 10
     assert sample(1) == sample(1)
     assert sample(1) != sample(2)
-    often = sum(7 in sample(seed) for seed in range(60))
-    assert often < 20  # a key with many rows is no likelier than another
+    often = sum(7 in sample(seed) for seed in range(20))
+    assert often < 8  # a key with many rows is no likelier than another
 
 
 def test_every_row_finds_its_key_among_keys_of_several_columns():

@@ -231,11 +231,6 @@ async def read_all(iterator):
     return [item async for item in iterator]
 
 
-def the_protocols(catalog: RemoteCatalog, realtime: RemoteRealtime, extraction: RemoteExtraction) -> None:
-    """Nothing to run: mypy holds the adapters to the protocols here."""
-    _: tuple[peers.Catalog, peers.Realtime, peers.Extraction] = catalog, realtime, extraction
-
-
 @pytest.mark.parametrize(
     ("protocol", "adapter"),
     [

@@ -38,10 +38,14 @@ def store(folder):
     path = folder / "my store"
     with featurestore.local(path):  # one server for all commands below
         users = folder / "users.csv"
-        users.write_text("user_id,name,since\n1,Ann,2024-01-02T03:04:05Z\n2,Bo,2024-01-02T03:04:06Z\n")
+        users.write_text(
+            "user_id,name,since\n1,Ann,2024-01-02T03:04:05Z\n2,Bo,2024-01-02T03:04:06Z\n"
+            "3,Cy,2024-01-02T03:04:07Z\n"
+        )
         orders = folder / "orders.jsonl"
         orders.write_text(
             '{"order_id": 1, "user_id": 1, "amount": 1.5}\n{"order_id": 2, "user_id": 1, "amount": 2.25}\n'
+            '{"order_id": 3, "user_id": 3, "amount": 4.0}\n'
         )
         script = commit_script(folder / "repository", ETL)
         for command in (
@@ -71,7 +75,7 @@ def test_tables_are_listed_and_shown(store):
     (users,) = shown.rows
     assert users["primary_key"] == ["user_id"]
     assert users["event_time"] == "since"
-    assert users["rows"] == 2
+    assert users["rows"] == 3
     assert [column["name"] for column in users["columns"]] == ["user_id", "name", "since"]
     assert "primary key  user_id" in run("tables", "users", "--store", store).out
 
@@ -135,6 +139,7 @@ def test_training_rows_are_json_lines(store):
         {"user_id": 1, "name": "Ann", "amount": 1.5},
         {"user_id": 1, "name": "Ann", "amount": 2.25},
         {"user_id": 2, "name": "Bo", "amount": None},
+        {"user_id": 3, "name": "Cy", "amount": 4.0},
     ]
     for query in (SQL, "spending"):
         assert sorted_rows(run("query", "train", query, "--json", "--store", store)) == expected
@@ -143,7 +148,7 @@ def test_training_rows_are_json_lines(store):
 def test_a_query_may_stand_in_a_file(store, tmp_path):
     path = tmp_path / "query.sql"
     path.write_text("-- how many\nSELECT count(*) AS n FROM feature_store.users\n")
-    assert run("query", "train", f"@{path}", "--json", "--store", store).rows == [{"n": 2}]
+    assert run("query", "train", f"@{path}", "--json", "--store", store).rows == [{"n": 3}]
     missing = run("query", "train", f"@{path}.old", "--store", store)
     assert (missing.code, missing.err.count("\n")) == (1, 1)
     assert missing.err.endswith("[BAD_FILE]\n")
@@ -168,8 +173,8 @@ def test_saving_prints_the_id_and_saving_again_the_same_one(store):
 def test_features_are_extracted_and_written(store, tmp_path):
     path = tmp_path / "features.parquet"
     ran = run("extract", "train", "spending", "doubled", "-o", path, "--json", "--store", store)
-    assert (ran.rows[0]["rows"], ran.rows[0]["file"]) == (3, str(path))
-    assert sorted(pq.read_table(path)["double"].to_pylist(), key=str) == [3.0, 4.5, None]
+    assert (ran.rows[0]["rows"], ran.rows[0]["file"]) == (4, str(path))
+    assert sorted(pq.read_table(path)["double"].to_pylist(), key=str) == [3.0, 4.5, 8.0, None]
 
 
 # Serving

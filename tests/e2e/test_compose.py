@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+import grpc
 import pyarrow as pa
 import pytest
 
 import featurestore
+from featurestore.api.realtime.v1.realtime_pb2 import GetStatusRequest, GetStatusResponse
+from featurestore.api.realtime.v1.realtime_pb2_grpc import RealtimeServiceStub
 from featurestore.host.settings import names
 from tests.support.compose import COMPOSE_FILE, MONGO, SECRETS, ComposeFile, ComposeUp
 from tests.support.processes import BIN, free_port, is_serving
@@ -191,6 +196,29 @@ def test_a_second_one_on_the_same_volume_refuses_to_start_and_says_why(up: Compo
     assert str(up.volume(FILE.mounts(name)[0].volume)) in said
     assert "Traceback" not in said
     assert is_serving(up.address(name)), "the first one is not disturbed"
+
+
+def test_the_documented_copy_of_a_running_log_brings_everything_back(up: ComposeUp, tmp_path: Path) -> None:
+    with featurestore.connect(up.target) as store:
+        rows = pa.table({"user_id": range(1_000)})
+        store.publish(f"users_{uuid.uuid4().hex[:8]}", rows, primary_key="user_id")
+    page = COMPOSE_FILE.parent.joinpath("docs", "operations.md").read_text()
+    documented = re.search(r"docker compose exec -T realtime (python -c .*)", page)
+    assert documented
+    copying = run([up.here("realtime", word) for word in shlex.split(documented[1])])
+    assert copying.returncode == 0, copying.stderr
+    up.volume("log").joinpath("backup.sqlite").rename(tmp_path / "log.sqlite")
+
+    address = f"127.0.0.1:{free_port()}"
+    elsewhere = {"FEATURESTORE__LISTEN": address, "FEATURESTORE__REALTIME__FOLDER": str(tmp_path)}
+    with up.process("realtime", more=elsewhere, log="restored") as restored:
+        restored.wait_until_serving(address)
+        assert status_of_realtime(address) == status_of_realtime(up.address("realtime"))
+
+
+def status_of_realtime(address: str) -> GetStatusResponse:
+    with grpc.insecure_channel(address) as channel:
+        return RealtimeServiceStub(channel).GetStatus(GetStatusRequest(), timeout=10)
 
 
 @pytest.mark.parametrize("name", ["gateway", "extraction"])

@@ -100,7 +100,8 @@ def test_a_killed_server_is_started_anew_and_nothing_acknowledged_is_lost(folder
         assert store.get_table("payments").row_count == 2
 
 
-def test_eight_clients_that_open_a_store_at_once_get_one_server(folder):
+def test_eight_clients_that_open_a_store_at_once_get_one_server(folder, monkeypatch):
+    monkeypatch.delenv("FEATURESTORE__LINGER_SECONDS")
     code = (
         "import featurestore as fs, sys\n"
         "with fs.local(sys.argv[1]) as store:\n"

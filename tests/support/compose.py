@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from tests.support.mongo import MongoServer
-from tests.support.processes import BIN, Process, free_port
+from tests.support.processes import BIN, START_SECONDS, Process, free_port
 
 COMPOSE_FILE = Path(__file__).parents[2] / "docker-compose.yml"
 MONGO, SECRETS = "mongo", "secrets"
@@ -144,16 +145,20 @@ class ComposeUp:
         """Start everything, each as soon as what it depends on is there."""
         for volume in self.file.volumes:
             self.volume(volume).mkdir(parents=True, exist_ok=True)
-        there: set[str] = set()
-        while waiting := [name for name in self.file.services if name not in there]:
-            ready = [name for name in waiting if set(self.file.after(name)) <= there]
-            assert ready, f"{waiting} wait for each other"
-            for name in ready:
+        there: list[str] = []
+        starting: list[str] = []
+        waiting = sorted(self.file.services, key=lambda name: name not in self.processes)  # ours take longest
+        ends = time.monotonic() + START_SECONDS
+        while waiting or starting:
+            for name in [name for name in waiting if self.file.after(name).keys() <= {*there}]:
+                waiting.remove(name)
                 self._start(name)
-            for name in ready:
-                if name in self.processes:
-                    self.processes[name].wait_until_serving(self.address(name))
-            there.update(ready)
+                (starting if name in self.processes else there).append(name)
+            for name in [name for name in starting if self.processes[name].serves(self.address(name))]:
+                starting.remove(name)
+                there.append(name)
+            assert time.monotonic() < ends, f"{starting} do not serve, {waiting} wait for them"
+            time.sleep(0.05)
 
     def down(self) -> None:
         """End everything, callers before the called."""

@@ -111,17 +111,26 @@ class Process:
         """The end of its log."""
         return self.log.read_text(errors="replace")[-characters:]
 
+    def serves(self, target: str) -> bool:
+        """Whether the standard health service on `target` says SERVING.
+
+        Raises:
+            AssertionError: it has ended, with the end of its log.
+        """
+        if not self.running:
+            raise AssertionError(
+                f"{self} ended with exit code {self._started.returncode}:\n{self.log_tail()}"
+            )
+        return is_serving(target)
+
     def wait_until_serving(self, target: str, seconds: float = START_SECONDS) -> None:
-        """Wait until the standard health service on `target` says SERVING.
+        """Wait until it serves.
 
         Raises:
             AssertionError: it ended, or did not get there in time; with the end of its log.
         """
         ends = time.monotonic() + seconds
-        while not is_serving(target):
-            if not self.running:
-                code = self._started.returncode
-                raise AssertionError(f"{self} ended with exit code {code}:\n{self.log_tail()}")
+        while not self.serves(target):
             if time.monotonic() > ends:
                 raise AssertionError(
                     f"{self} does not serve on {target} after {seconds:g} s:\n{self.log_tail()}"

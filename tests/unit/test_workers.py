@@ -391,20 +391,36 @@ def children():
     return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
 
 
-async def test_kills_and_closing_leave_no_process_and_no_descriptor():
+async def started(pid_file):
+    """The pid that a script wrote there, as soon as it is there."""
+    while not (pid_file.exists() and pid_file.read_text().endswith(".")):  # noqa: ASYNC110 - another process's file
+        await asyncio.sleep(0.02)
+    return pid_file.read_text().rstrip(".")
+
+
+def endless(pid_file):
+    """A script that says who it is and never ends."""
+    return etl(
+        "import os",
+        f"with open({str(pid_file)!r}, 'w') as file: file.write(f'{{os.getpid()}}.')",
+        "while True: pass",
+    )
+
+
+async def test_kills_and_closing_leave_no_process_and_no_descriptor(tmp_path):
     before, families = descriptors(), children()
     async with WorkerPool(WorkerLimits(workers=2, workers_per_etl=2)) as small:
         await train(small, code(BINDING))
         for _ in range(3):
             with pytest.raises((DeadlineExceeded, Unavailable)):
                 await train(small, ENDLESS, deadline_seconds=0.3)
-        abandoned = asyncio.create_task(train(small, ENDLESS))
-        await asyncio.sleep(0.5)
+        abandoned = asyncio.create_task(train(small, endless(tmp_path / "first")))
+        await started(tmp_path / "first")
         abandoned.cancel()
         with pytest.raises(asyncio.CancelledError):
             await abandoned
-        cut_off = asyncio.create_task(train(small, ENDLESS))
-        await asyncio.sleep(1)
+        cut_off = asyncio.create_task(train(small, endless(tmp_path / "second")))
+        await started(tmp_path / "second")
     with pytest.raises(Unavailable):
         await cut_off
     assert descriptors() <= before
@@ -426,10 +442,10 @@ import asyncio, sys, pyarrow as pa
 from services.extraction.workers import EtlCode, WorkerPool
 
 async def main():
-    table = pa.table({"pid_file": [sys.argv[1]]})
+    table = pa.table({"x": [1]})
     async with WorkerPool() as pool:
         await pool.run(
-            EtlCode(sys.argv[2], "etl.py", "0"), [table],
+            EtlCode(sys.argv[1], "etl.py", "0"), [table],
             input_schema=table.schema, contract=None, deadline_seconds=60,
         )
 
@@ -442,17 +458,9 @@ asyncio.run(main())
 )
 async def test_a_worker_in_an_endless_loop_dies_with_its_service(tmp_path):
     pid_file = tmp_path / "pid"
-    script = etl(
-        "import os",
-        "with open(self.df['pid_file'][0], 'w') as file: file.write(f'{os.getpid()}.')",
-        "while True: pass",
-    )
-    service = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", SERVICE, str(pid_file), script.source
-    )
-    while not (pid_file.exists() and pid_file.read_text().endswith(".")):  # noqa: ASYNC110 - another process's file
-        await asyncio.sleep(0.02)
-    pid = pid_file.read_text().rstrip(".")
+    script = endless(pid_file)
+    service = await asyncio.create_subprocess_exec(sys.executable, "-c", SERVICE, script.source)
+    pid = await started(pid_file)
     service.kill()
     await service.wait()
     await gone(pid)
