@@ -156,7 +156,7 @@ def delete(table: str, keys: Any, publish_id: str | None) -> Steps[Published]:
     return Published(reply.key_count, version_from_proto(reply.version))
 
 
-def served(  # noqa: PLR0913 - two verbs in one
+def served(
     method: str,
     query: str,
     etl: str | None,

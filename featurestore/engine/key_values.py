@@ -234,7 +234,7 @@ def _decimal(value: object, type_: str) -> Decimal | None:
         return None
     if exact.copy_abs() >= Decimal(10) ** (precision - scale):
         return None
-    return exact if exact else exact.copy_abs()  # the engine has one zero
+    return exact or exact.copy_abs()  # the engine has one zero
 
 
 def _number(value: object, grammar: re.Pattern[str]) -> Decimal | None:

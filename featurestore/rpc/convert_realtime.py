@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
@@ -164,26 +164,53 @@ def frame_from_proto(message: pb.LogFrame) -> Frame:
 
 
 def follow_responses(log_id: str, piece: Sequence[Frame]) -> list[pb.FollowResponse]:
-    """Frames on the wire, in messages of some MiB each, however many came in one piece."""
+    """Frames on the wire, in messages of some MiB each, however many came in one piece and however large they are."""
     responses: list[pb.FollowResponse] = []
     size = 0
     for frame in piece:
-        message = frame_to_proto(frame)
-        if not responses or size + len(message.body) > _PIECE_BYTES:
-            responses.append(pb.FollowResponse(log_id=log_id))
-            size = 0
-        responses[-1].frames.append(message)
-        size += len(message.body)
+        whole = frame_to_proto(frame)
+        for message in _in_parts(whole) if len(whole.body) > _PIECE_BYTES else (whole,):
+            if not responses or size + len(message.body) > _PIECE_BYTES:
+                responses.append(pb.FollowResponse(log_id=log_id))
+                size = 0
+            responses[-1].frames.append(message)
+            size += len(message.body)
     return responses
 
 
-def follow_response_from_proto(message: pb.FollowResponse) -> tuple[str, Sequence[Frame]]:
-    """The log's id and its next frames.
+def _in_parts(whole: pb.LogFrame) -> Iterator[pb.LogFrame]:
+    for start in range(0, len(whole.body), _PIECE_BYTES):
+        yield pb.LogFrame(
+            sequence=whole.sequence,
+            publish_id=whole.publish_id,
+            body=whole.body[start : start + _PIECE_BYTES],
+            continues=start + _PIECE_BYTES < len(whole.body),
+        )
 
-    Raises:
-        InvalidArgument: `BAD_FIELD`.
-    """
-    return message.log_id, tuple(frame_from_proto(frame) for frame in message.frames)
+
+class FollowReader:
+    """Puts the frames of a Follow stream together again, message by message."""
+
+    def __init__(self) -> None:
+        """Start between two frames."""
+        self._parts: list[bytes] = []
+
+    def take(self, message: pb.FollowResponse) -> tuple[str, Sequence[Frame]]:
+        """The log's id, and the frames that are complete with this message.
+
+        Raises:
+            InvalidArgument: `BAD_FIELD`.
+        """
+        complete: list[Frame] = []
+        for part in message.frames:
+            self._parts.append(part.body)
+            if not part.continues:
+                whole = pb.LogFrame(
+                    sequence=part.sequence, publish_id=part.publish_id, body=b"".join(self._parts)
+                )
+                self._parts.clear()
+                complete.append(frame_from_proto(whole))
+        return message.log_id, tuple(complete)
 
 
 def realtime_status_to_proto(status: RealtimeStatus) -> pb.GetStatusResponse:

@@ -14,11 +14,11 @@ from featurestore.model.serving import Answer, AnswerFormat, Explanation, Keys, 
 from featurestore.model.table import Frame, Published, TableDefinition, TableInfo, TableRows, Version
 from featurestore.rpc.convert_answer import answer_format_to_proto, explanation_from_proto
 from featurestore.rpc.convert_realtime import (
+    FollowReader,
     answer_from_proto,
     bound_columns_from_proto,
     delete_to_proto,
     deleted_from_proto,
-    follow_response_from_proto,
     published_from_proto,
     query_form_to_proto,
     realtime_status_from_proto,
@@ -120,7 +120,7 @@ class RemoteRealtime:
     def follow(self, after: Version | None) -> AsyncIterator[tuple[str, Sequence[Frame]]]:
         """See `Realtime.follow`; without a deadline. Close it, or the stream stays."""
         request = pb.FollowRequest(after=None if after is None else version_to_proto(after))
-        return self._peer.stream(self._stub.Follow, request, follow_response_from_proto, None)
+        return self._peer.stream(self._stub.Follow, request, FollowReader().take, None)
 
     async def status(self) -> RealtimeStatus:
         """See `Realtime.status`."""

@@ -195,12 +195,12 @@ class TestNames:
     @pytest.mark.parametrize("name", ["qry_mine", "etl_mine", "1st", "with space", "demo@2"])
     async def test_a_name_outside_the_grammar_is_refused_before_anything_is_saved(self, catalog, name):
         query = await catalog.save_query(query_draft("SELECT 1 AS a"))
-        for save in (
-            catalog.save_query(query_draft(name=name)),
-            catalog.save_etl(etl_draft(query.query_id, name=name)),
+        for save, draft in (
+            (catalog.save_query, query_draft(name=name)),
+            (catalog.save_etl, etl_draft(query.query_id, name=name)),
         ):
             with pytest.raises(InvalidArgument) as refused:
-                await save
+                await save(draft)
             assert refused.value.reason == "BAD_NAME"
         status = await catalog.status()
         assert (status.queries, status.etls) == (1, 0)
@@ -295,14 +295,14 @@ class TestWhatComesBack:
 
     async def test_what_is_unknown_is_not_found(self, catalog):
         query = await catalog.save_query(query_draft())
-        for asked, reason in (
-            (catalog.get_query("qry_" + "a" * 26), "UNKNOWN_QUERY"),
-            (catalog.get_query("x" * 5000), "UNKNOWN_QUERY"),
-            (catalog.get_etl("etl_" + "a" * 26), "UNKNOWN_ETL"),
-            (catalog.get_etl(query.query_id), "UNKNOWN_ETL"),
+        for get, asked, reason in (
+            (catalog.get_query, "qry_" + "a" * 26, "UNKNOWN_QUERY"),
+            (catalog.get_query, "x" * 5000, "UNKNOWN_QUERY"),
+            (catalog.get_etl, "etl_" + "a" * 26, "UNKNOWN_ETL"),
+            (catalog.get_etl, query.query_id, "UNKNOWN_ETL"),
         ):
             with pytest.raises(NotFound) as refused:
-                await asked
+                await get(asked)
             assert refused.value.reason == reason
             assert len(refused.value.message) < 200
 
@@ -382,16 +382,16 @@ class TestPaging:
         for n in range(2):
             await catalog.save_query(query_draft(f"SELECT {n} AS a"))
         _, of_queries = await catalog.list_queries(1, "")
-        for asked, field in (
-            (catalog.list_queries(-1, ""), "page_size"),
-            (catalog.list_etls(-1, ""), "page_size"),
-            (catalog.list_queries(1, "no token!"), "page_token"),
-            (catalog.list_queries(1, "ünïcode"), "page_token"),
-            (catalog.list_queries(1, of_queries[:-4]), "page_token"),
-            (catalog.list_etls(1, of_queries), "page_token"),
+        for list_page, size, token, field in (
+            (catalog.list_queries, -1, "", "page_size"),
+            (catalog.list_etls, -1, "", "page_size"),
+            (catalog.list_queries, 1, "no token!", "page_token"),
+            (catalog.list_queries, 1, "ünïcode", "page_token"),
+            (catalog.list_queries, 1, of_queries[:-4], "page_token"),
+            (catalog.list_etls, 1, of_queries, "page_token"),
         ):
             with pytest.raises(InvalidArgument) as refused:
-                await asked
+                await list_page(size, token)
             assert (refused.value.reason, refused.value.details["field"]) == ("BAD_PAGE", field)
 
 

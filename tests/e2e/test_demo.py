@@ -20,12 +20,6 @@ def demo(*arguments):
     )
 
 
-@pytest.fixture
-def temporary(monkeypatch, tmp_path):
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    return tmp_path
-
-
 def agreed(done):
     """How many keys agree, by the last line; all of them must."""
     assert done.returncode == 0, done.stdout + done.stderr
@@ -36,25 +30,33 @@ def agreed(done):
     return int(last[1])
 
 
-def test_it_agrees_on_at_least_100_keys_twice_in_a_row(temporary):
-    first, second = demo("--flows", 160), demo("--flows", 160)
-    assert agreed(first) >= 100
-    assert agreed(second) >= 100
+@pytest.fixture(scope="module", autouse=True)
+def temporary(tmp_path_factory):
+    """The folder in which demos without `--store` make theirs."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("demo")
+        patch.setenv("TMPDIR", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def twice():
+    return demo("--flows", 160), demo("--flows", 160)
+
+
+def test_it_agrees_on_at_least_100_keys_twice_in_a_row(twice, temporary):
+    assert [agreed(done) >= 100 for done in twice] == [True, True]
     assert len(list(temporary.glob("featurestore-demo-*/store"))) == 2
-    # The same SQL and script on the same input have the same ids, wherever they are saved.
-    ids = [re.findall(r"the (?:query|ETL) is (\w+)", done.stdout) for done in (first, second)]
-    assert len(ids[0]) == 2
-    assert ids[0] == ids[1]
 
 
-def test_it_works_on_one_store_again(temporary):
-    store = temporary / "my store"
-    for _ in range(2):
-        assert agreed(demo("--store", store, "--flows", 20)) >= 10
+def test_the_same_sql_and_script_have_the_same_ids_in_every_store(twice):
+    first, second = (re.findall(r"the (?:query|ETL) is (\w+)", done.stdout) for done in twice)
+    assert [name[:4] for name in first] == ["qry_", "etl_"]
+    assert first == second
 
 
-def test_every_verb_is_shown_as_its_python_call(temporary):
-    shown = re.findall(r">>> .*\bstore\.(\w+)\(", demo("--flows", 20).stdout)
+def test_every_verb_is_shown_as_its_python_call(twice):
+    shown = re.findall(r">>> .*\bstore\.(\w+)\(", twice[0].stdout)
     assert list(dict.fromkeys(shown)) == [
         "publish_demo",
         "query_train",
@@ -65,8 +67,14 @@ def test_every_verb_is_shown_as_its_python_call(temporary):
     ]
 
 
+def test_it_works_on_one_store_again(temporary):
+    store = temporary / "my store"
+    for _ in range(2):
+        assert agreed(demo("--store", store, "--flows", 20)) >= 10
+
+
 @pytest.mark.slow
-def test_the_flights_agree(temporary):
+def test_the_flights_agree():
     done = demo("--dataset", "flights")
     assert agreed(done) >= 100
     assert re.search(r"flights +336776", done.stdout)

@@ -361,7 +361,8 @@ def test_a_delete_survives_the_wire(publish_id, table, keys):
 @given(frames=tuples(st.builds(Frame, COUNT, TEXT, tuples(OPERATION, min_size=1)), max_size=5))
 def test_followed_frames_survive_the_wire_in_order(frames):
     messages = [over_the_wire(message) for message in convert_realtime.follow_responses("log", frames)]
-    pieces = [convert_realtime.follow_response_from_proto(message) for message in messages]
+    reader = convert_realtime.FollowReader()
+    pieces = [reader.take(message) for message in messages]
     assert tuple(frame for _, piece in pieces for frame in piece) == frames
     assert {log_id for log_id, _ in pieces} <= {"log"}
 
@@ -393,3 +394,14 @@ def test_what_python_writes_otherwise_has_one_form_on_the_wire():
     assert there_and_back(timedelta(microseconds=-1)) == timedelta(microseconds=-1)
     span = convert_value.value_to_proto(timedelta(seconds=-1.5)).duration_value
     assert (span.seconds, span.nanos) == (-1, -500_000_000)
+
+
+@pytest.mark.parametrize("rows", [1, 200_000, 1_500_000])
+def test_a_frame_of_any_size_follows_in_messages_of_some_mib(rows):
+    small = Frame(1, "small", (Put("a", pa.table({"x": [1]})),))
+    large = Frame(2, "large", (Put("a", pa.table({"x": pa.array(range(rows), pa.int64())})),))
+    messages = convert_realtime.follow_responses("log", [small, large, small])
+    assert max(message.ByteSize() for message in messages) < 5 * 2**20
+    reader = convert_realtime.FollowReader()
+    frames = [frame for message in messages for frame in reader.take(message)[1]]
+    assert frames == [small, large, small]

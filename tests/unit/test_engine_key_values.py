@@ -83,7 +83,7 @@ REFUSED = [
         ("DECIMAL(10,2)", value)
         for value in (
             *("1.500", "1.", ".5", "1e2", "1,5", "NaN", "Infinity", " 1", "123456789", "9" * 5000),
-            *(0.1, 1.005, float("inf"), Decimal("1.005"), Decimal("sNaN"), Decimal("100000000"), True, 10**8),
+            *(0.1, 1.005, float("inf"), Decimal("1.005"), Decimal("sNaN"), Decimal(100000000), True, 10**8),
         )
     ),
     ("DECIMAL(2,2)", 1),

@@ -1,20 +1,15 @@
-"""What a server of ours does around its handlers: deadlines, verdicts, streams, limits, where it listens."""
+"""What a server of ours does around its handlers: deadlines, verdicts, streams, limits."""
 
 import asyncio
-import os
-import stat
 from contextlib import asynccontextmanager
 
 import grpc
 import pytest
 from google.protobuf.wrappers_pb2 import BytesValue
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from featurestore.model import deadline
 from featurestore.model.errors import (
     DeadlineExceeded,
-    FailedPrecondition,
     InvalidArgument,
     NotFound,
     Unavailable,
@@ -22,7 +17,7 @@ from featurestore.model.errors import (
 from featurestore.rpc.channels import MAX_MESSAGE_BYTES, open_channel, open_sync_channel
 from featurestore.rpc.deadlines import default_seconds, working_seconds
 from featurestore.rpc.errors import from_rpc_error
-from featurestore.rpc.server import bind, create_server, serve_health, serve_reflection
+from featurestore.rpc.server import bind, create_server
 
 SERVICE = "featurestore.api.test.v1.TestService"
 
@@ -423,71 +418,3 @@ async def test_the_blocking_channel_gets_the_same_verdicts(tmp_path):
         with pytest.raises(grpc.RpcError) as refused:
             await asyncio.to_thread(ask)
         assert from_rpc_error(refused.value).details == {"table": "x"}
-
-
-# Where it listens
-
-
-@pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0", "10.1.2.3:80", "example.org:80"])
-async def test_hosts_beyond_loopback_are_refused(address):
-    with pytest.raises(InvalidArgument, match="INSECURE_BIND") as refused:
-        bind(create_server(), address)
-    assert "FEATURESTORE__INSECURE" in refused.value.message
-
-
-@pytest.mark.parametrize("address", ["", "localhost", "localhost:", ":80", "localhost:http", "localhost:-1"])
-async def test_what_is_no_address_is_refused(address):
-    with pytest.raises(InvalidArgument, match="BAD_ADDRESS"):
-        bind(create_server(), address)
-
-
-async def test_port_0_is_any_free_port_and_a_taken_port_is_refused():
-    first = create_server()
-    address = bind(first, "127.0.0.1:0")
-    assert int(address.rpartition(":")[2]) > 0
-    await first.start()
-    with pytest.raises(FailedPrecondition, match="BIND_FAILED"):
-        bind(create_server(), address)
-    await first.stop(0)
-
-
-async def test_every_interface_needs_to_be_asked_for():
-    assert not bind(create_server(), "0.0.0.0:0", insecure=True).endswith(":0")
-
-
-async def test_a_socket_is_its_owners_alone_and_needs_a_folder(tmp_path):
-    bind(create_server(), f"unix:{tmp_path}/s")
-    assert stat.S_IMODE(os.stat(tmp_path / "s").st_mode) == 0o600  # noqa: PTH116 # a test may block
-    for path in (f"{tmp_path}/missing/s", f"{tmp_path}/{'x' * 120}"):
-        with pytest.raises(FailedPrecondition, match="BIND_FAILED"):
-            bind(create_server(), f"unix:{path}")
-
-
-# Health and reflection
-
-
-async def test_health_says_nothing_until_told_and_reflection_lists_the_services(tmp_path):
-    server = create_server()
-    health = serve_health(server, [SERVICE])
-    serve_reflection(server, [SERVICE])
-    address = bind(server, f"unix:{tmp_path}/s")
-    await health.set_not_serving()
-    await server.start()
-    async with open_channel(address) as channel:
-        check = health_pb2_grpc.HealthStub(channel).Check
-        for told, status in ((None, "NOT_SERVING"), (health.set_serving, "SERVING")):
-            if told:
-                await told()
-            for name in ("", SERVICE):
-                reply = await check(health_pb2.HealthCheckRequest(service=name))
-                assert health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status) == status
-        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=SERVICE))
-        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
-        await health.set_not_serving()
-        assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
-        watch.cancel()
-        ask = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo
-        replies = ask(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
-        [reply] = [reply async for reply in replies]
-        assert SERVICE in {service.name for service in reply.list_services_response.service}
-    await server.stop(0)

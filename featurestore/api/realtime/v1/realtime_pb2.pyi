@@ -724,22 +724,26 @@ class LogFrame(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     PUBLISH_ID_FIELD_NUMBER: _builtins.int
     BODY_FIELD_NUMBER: _builtins.int
+    CONTINUES_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Its place, from 1."""
     publish_id: _builtins.str
     """Made by the client."""
     body: _builtins.bytes
     """The operations, as the log holds them."""
+    continues: _builtins.bool
+    """The body goes on in the first frame of the next message, which has the same sequence."""
     def __init__(
         self,
         *,
         sequence: _builtins.int = ...,
         publish_id: _builtins.str = ...,
         body: _builtins.bytes = ...,
+        continues: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "publish_id", b"publish_id", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "continues", b"continues", "publish_id", b"publish_id", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
