@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test check protos protos-check format docs bench prove up
+.PHONY: help setup demo test check protos protos-check format docs lock bench prove up
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,14 @@ format: $(READY)  ## put the code into its one format
 
 docs: $(READY)  ## write the pages that are made from the code
 	$(BIN)/python -m featurestore.host.settings > docs/settings.md
+
+LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--prerelease=if-necessary-or-explicit --quiet --custom-compile-command "make lock"
+
+lock: $(READY)  ## resolve the dependencies anew into the lock files
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/$(LOCK) pyproject.toml --extra dev -o requirements.lock
+	echo setuptools | $(BIN)/$(LOCK) pyproject.toml - --extra server -c requirements.lock -o requirements-server.lock
 
 bench: $(READY)  ## measure against floors and baselines, as ratios; prints a table
 	$(BIN)/python -m benchmarks

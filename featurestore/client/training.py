@@ -134,7 +134,7 @@ class Spool:
 
     def __init__(self) -> None:
         """Open an empty file; it goes with this object."""
-        self._file: IO[bytes] = tempfile.TemporaryFile(prefix="featurestore-")
+        self._file: IO[bytes] = tempfile.TemporaryFile(prefix="featurestore-")  # noqa: SIM115 - lives as long as this object
         weakref.finalize(self, self._file.close)
         self.head: Head | None = None
         self.etl_id = ""

@@ -122,17 +122,17 @@ class Follower:
         self._moved.set()
         self._moved = asyncio.Event()
 
-    async def _checked_log(self) -> str:
-        """Reach realtime, see that its log is the warehouse's and not an older copy of it, and return its id."""
+    async def _checked_log(self) -> Version:
+        """Reach realtime, see that its log is the warehouse's and not an older copy, and return where it ends."""
         held = self._warehouse.position
         version = await self._realtime.version()
         if held is None:
-            return version.log_id
+            return version
         for _ in range(_LOOKS):
             if held.log_id != version.log_id:
                 raise other_log(held, version.log_id)
             if held.sequence <= version.sequence:
-                return version.log_id
+                return version
             # A follower may be shown a frame a moment before realtime's readers are.
             await asyncio.sleep(_FIRST_WAIT_SECONDS)
             version = await self._realtime.version()
@@ -144,13 +144,17 @@ class Follower:
             realtime_sequence=version.sequence,
         )
 
-    async def _follow(self, log_id: str) -> None:
+    async def _follow(self, newest: Version) -> None:
         arrived: asyncio.Queue[Sequence[Frame] | Exception] = asyncio.Queue(_PIECES_AHEAD)
-        receiving = asyncio.create_task(self._receive(log_id, arrived))
-        self.following, self.last_error, self._refusal = True, "", None
+        receiving = asyncio.create_task(self._receive(newest.log_id, arrived))
+        self.following, self._refusal = True, None
+        held = self._warehouse.position
+        if newest.sequence == (held.sequence if held else 0):
+            self.last_error = ""  # else it stands until a frame could be applied: that may be what fails
         try:
             while True:
-                await self._warehouse.apply(log_id, await _next_group(arrived))
+                await self._warehouse.apply(newest.log_id, await _next_group(arrived))
+                self.last_error = ""
                 self._wake()
         finally:
             receiving.cancel()

@@ -6,6 +6,8 @@ import inspect
 import subprocess
 import sys
 
+import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 
@@ -140,9 +142,6 @@ def test_what_is_no_frame_is_refused_by_its_type():
 
 
 def test_frames_of_any_make_become_the_same_table():
-    import pandas as pd
-    import polars as pl
-
     data = {"a": [1, 2], "b": ["x", None]}
     wanted = pa.table(data).to_pylist()
     index = pd.Index([5, 6], name="not_part_of_it")

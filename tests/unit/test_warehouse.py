@@ -57,8 +57,7 @@ async def test_the_warehouse_holds_what_the_log_says(tmp_path):
         await follower.wait_until(last)
         with pytest.raises(duckdb.CatalogException):
             await rows(warehouse, "FROM feature_store.users")
-        assert follower.following
-        assert follower.last_error == ""
+        await until(lambda: follower.following and not follower.last_error)
 
 
 async def test_a_restart_goes_on_where_the_file_ends(tmp_path):
@@ -205,9 +204,24 @@ async def test_realtime_may_go_away_and_come_back(tmp_path):
         last = log.add(events((2, 2.0)))
         log.away = False
         await follower.wait_until(last)
-        assert follower.following
-        assert follower.last_error == ""
+        await until(lambda: follower.following and not follower.last_error)
         assert await rows(warehouse, "FROM feature_store.events ORDER BY 1") == [(1, 1.0), (2, 2.0)]
+
+
+async def test_a_frame_that_cannot_be_applied_is_told_and_tried_again(tmp_path, monkeypatch):
+    log = FakeLog()
+    log.add(define(EVENTS))
+    async with following(tmp_path, log) as (warehouse, follower):
+        await follower.wait_until(Version("log_a", 1))
+        with monkeypatch.context() as patch:
+            patch.setattr(ledger, "store", lambda *_: 1 / 0)
+            last = log.add(events((1, 1.0)))
+            await until(lambda: "ZeroDivisionError" in follower.last_error)
+            with deadline.within(0.3), pytest.raises(Unavailable) as behind:
+                await follower.wait_until(last)
+            assert "ZeroDivisionError" in str(behind.value)
+        await follower.wait_until(last)
+        assert await rows(warehouse, "FROM feature_store.events") == [(1, 1.0)]
 
 
 async def test_near_the_deadline_a_wait_names_both_versions(tmp_path):
