@@ -46,7 +46,7 @@ LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-
 lock: $(READY)  ## resolve the dependencies anew into the lock files
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/$(LOCK) pyproject.toml --extra dev -o requirements.lock
-	echo setuptools | $(BIN)/$(LOCK) pyproject.toml - --extra server -c requirements.lock -o requirements-server.lock
+	printf 'faker\nsetuptools\n' | $(BIN)/$(LOCK) pyproject.toml - --extra server -c requirements.lock -o requirements-server.lock
 
 bench: $(READY)  ## measure against floors and baselines, as ratios; prints a table
 	$(BIN)/python -m benchmarks

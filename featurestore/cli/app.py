@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
 
 import click
@@ -73,7 +71,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         code = cli.main(arguments, prog_name="featurestore", standalone_mode=False)
-        sys.stdout.flush()
     except FeatureStoreError as error:
         return _failed(str(error), FAILED)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -84,10 +81,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _failed(f"{error.format_message()} See '{path} --help'. [USAGE]", MISUSED)
     except (click.Abort, KeyboardInterrupt):
         return _failed("interrupted [INTERRUPTED]", INTERRUPTED)
-    except BrokenPipeError:
-        # The reader has what it wanted. Python flushes standard output once more at exit: let that go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
     return code if isinstance(code, int) else 0
 
 

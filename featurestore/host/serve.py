@@ -60,6 +60,7 @@ async def serving(
     async with AsyncExitStack() as stack:
         server = create_server(stream_idle_seconds=settings.stream_idle_seconds)
         peers = await _open_peers(wanted, settings, stack)
+        draining = asyncio.Event()
         mounted: list[str] = []
         for name in wanted:
             if name != GATEWAY and GATEWAY in wanted:
@@ -67,7 +68,7 @@ async def serving(
             if name == CATALOG:
                 mounted.append(services.catalog.app.add_to(server, peers.catalog))
             elif name == REALTIME:
-                mounted.append(services.realtime.app.add_to(server, peers.realtime))
+                mounted.append(services.realtime.app.add_to(server, peers.realtime, draining))
             elif name == EXTRACTION:
                 mounted.append(services.extraction.app.add_to(server, peers.extraction))
             else:
@@ -88,6 +89,7 @@ async def serving(
         await server.start()
         stack.push_async_callback(server.stop, settings.drain_seconds)
         await health.set_serving()
+        stack.callback(draining.set)
         stack.push_async_callback(health.set_not_serving)
         log.info("%s answers on %s", ", ".join(wanted), address)
         yield Running(server, address)

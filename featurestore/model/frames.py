@@ -1,6 +1,7 @@
 """Frames of the log as bytes: what realtime writes and the warehouse follows.
 
-A frame's body is a JSON header, length-prefixed, then the Arrow IPC streams that the header counts.
+A frame's body is a JSON header, then the Arrow IPC streams that the header counts. Each part has its length before it and
+is padded, so that every part begins at a multiple of 64 bytes, as Arrow's buffers want it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from featurestore.model.table import Define, Drop, Operation, Put, Remove, Table
 
 FORMAT = 1
 _LENGTH_BYTES = 8
+_ALIGNMENT = 64
 
 
 def encode(operations: Sequence[Operation]) -> bytes:
@@ -44,7 +46,7 @@ def encode(operations: Sequence[Operation]) -> bytes:
     header = json.dumps({"format": FORMAT, "operations": entries}).encode()
     header += b" " * (-len(header) % _LENGTH_BYTES)  # Arrow wants the streams behind it aligned
     parts = [header, *attachments]
-    return b"".join(piece for part in parts for piece in (len(part).to_bytes(_LENGTH_BYTES, "big"), part))
+    return b"".join(piece for part in parts for piece in (_prefix(part), part, bytes(-len(part) % _ALIGNMENT)))
 
 
 def decode(body: bytes) -> tuple[Operation, ...]:
@@ -104,11 +106,15 @@ def table_from_stream(stream: bytes | memoryview) -> pa.Table:
         return reader.read_all()
 
 
+def _prefix(part: bytes) -> bytes:
+    return len(part).to_bytes(_LENGTH_BYTES, "big") + bytes(_ALIGNMENT - _LENGTH_BYTES)
+
+
 def _split(body: bytes) -> Iterable[memoryview]:
     view = memoryview(body)
     at = 0
     while at < len(view):
         length = int.from_bytes(view[at : at + _LENGTH_BYTES], "big")
-        at += _LENGTH_BYTES
+        at += _ALIGNMENT
         yield view[at : at + length]
-        at += length
+        at += length + -length % _ALIGNMENT

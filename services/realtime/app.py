@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import grpc.aio
@@ -37,7 +38,7 @@ def opened(settings: RealtimeSettings) -> RealtimeService:
     )
 
 
-def add_to(server: grpc.aio.Server, realtime: Realtime) -> str:
-    """Answer realtime's service on `server`; returns the service's name."""
-    add_RealtimeServiceServicer_to_server(RealtimeServicer(realtime), server)
+def add_to(server: grpc.aio.Server, realtime: Realtime, draining: asyncio.Event) -> str:
+    """Answer realtime's service on `server`, letting followers go once `draining` is set; returns the service's name."""
+    add_RealtimeServiceServicer_to_server(RealtimeServicer(realtime, draining), server)
     return SERVICE

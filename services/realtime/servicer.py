@@ -9,7 +9,7 @@ from featurestore.api.realtime.v1 import realtime_pb2 as pb
 from featurestore.api.realtime.v1.realtime_pb2_grpc import RealtimeServiceServicer
 from featurestore.model.frames import table_to_stream
 from featurestore.model.peers import Realtime
-from featurestore.rpc.closing import closing
+from featurestore.rpc.closing import closing, until
 from featurestore.rpc.convert_answer import answer_format_from_proto, explanation_to_proto
 from featurestore.rpc.convert_realtime import (
     answer_to_proto,
@@ -35,9 +35,14 @@ from featurestore.rpc.fields import require
 class RealtimeServicer(RealtimeServiceServicer):
     """Answers RealtimeService from realtime."""
 
-    def __init__(self, realtime: Realtime) -> None:
-        """Take the service's own object."""
+    def __init__(self, realtime: Realtime, draining: asyncio.Event) -> None:
+        """Take the service's own object.
+
+        Args:
+            draining: set when the server is about to stop: followers, whose calls never end, are let go then.
+        """
         self._realtime = realtime
+        self._draining = draining
 
     async def CreateTable(self, request: pb.CreateTableRequest, _: object) -> pb.CreateTableResponse:
         require(request, "table")
@@ -97,7 +102,7 @@ class RealtimeServicer(RealtimeServiceServicer):
     async def Follow(self, request: pb.FollowRequest, _: object) -> AsyncIterator[pb.FollowResponse]:
         after = version_from_proto(request.after) if request.HasField("after") else None
         async with closing(self._realtime.follow(after)) as pieces:
-            async for log_id, frames in pieces:
+            async for log_id, frames in until(self._draining, pieces):
                 # Encoding copies the rows, which may be many MiB: not on the event loop.
                 for response in await asyncio.to_thread(follow_responses, log_id, frames):
                     yield response

@@ -210,7 +210,7 @@ async def service():
 async def remote(service, tmp_path):
     server = create_server()
     add_CatalogServiceServicer_to_server(CatalogServicer(service), server)
-    add_RealtimeServiceServicer_to_server(RealtimeServicer(service), server)
+    add_RealtimeServiceServicer_to_server(RealtimeServicer(service, asyncio.Event()), server)
     add_ExtractionServiceServicer_to_server(ExtractionServicer(service), server)
     address = bind(server, f"unix:{tmp_path}/s")
     await server.start()
@@ -524,7 +524,7 @@ async def test_following_another_log_is_refused_by_its_reason(service, remote):
 
 async def test_a_peer_that_goes_away_ends_its_streams_as_unavailable(service, tmp_path):
     server = create_server()
-    add_RealtimeServiceServicer_to_server(RealtimeServicer(service), server)
+    add_RealtimeServiceServicer_to_server(RealtimeServicer(service, asyncio.Event()), server)
     address = bind(server, f"unix:{tmp_path}/s")
     await server.start()
     service.told = lambda: service.endless(("log", FRAMES))

@@ -97,7 +97,7 @@ def test_an_empty_store_says_what_to_do(tmp_path):
 @pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl", "arrow"])
 def test_every_format_can_be_published_and_read_back(ending, store, tmp_path):
     table = f"copied_{ending}"
-    rows = pa.table({"id": [1, 2, 3], "text": ["007", "b", "ä"], "half": [0.5, 1.5, 2.5]})
+    rows = pa.table({"id": [1, 2, 3], "text": ["007", "8", "9"], "half": [0.5, 1.5, 2.5]})
     pq.write_table(rows, tmp_path / "first.parquet")
     assert (
         run("publish", table, tmp_path / "first.parquet", "--primary-key", "id", "--store", store).code == 0

@@ -183,6 +183,8 @@ async def test_when_the_log_takes_no_write_the_store_turns_read_only_and_shows_n
     bench.log.append = append
     with pytest.raises(Unavailable, match="disk is full"):
         await bench.publish([1], 3)
+    bench.lane._cursor.begin()  # would raise if the failed write had left its transaction open
+    bench.lane._cursor.rollback()
     assert bench.rows() == bench.replayed() == [(1, 1)]
     assert bench.lane.version.sequence == 1
     assert bench.deaths == []
