@@ -41,13 +41,15 @@ def local(path: str | os.PathLike[str] = "./.featurestore") -> Store:
         path: made if need be; two notebooks may share it.
 
     Raises:
+        ImportError: the extra `local` is not installed.
         FailedPrecondition: `STORE_FORMAT`, `VERSION_MISMATCH`, `NOT_A_STORE`, `LOCAL_START`.
         Unavailable: `LOCAL_START_SLOW`.
     """
     from featurestore.client.sync import Store  # noqa: PLC0415 - as above
     from featurestore.host.folder import StoreFolder  # noqa: PLC0415 - the bare client has no services
-    from featurestore.host.local import Lease  # noqa: PLC0415
+    from featurestore.host.local import Lease, refuse_bare_client  # noqa: PLC0415
 
+    refuse_bare_client()
     lease = Lease(StoreFolder(path))
     return Store(lease.target, on_close=lease.close)
 

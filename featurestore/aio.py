@@ -18,7 +18,8 @@ def connect(target: str, token: str | None = None) -> AsyncStore:
 async def local(path: str | os.PathLike[str] = "./.featurestore") -> AsyncStore:
     """See `featurestore.local`."""
     from featurestore.host.folder import StoreFolder  # noqa: PLC0415 - the bare client has no services
-    from featurestore.host.local import Lease  # noqa: PLC0415
+    from featurestore.host.local import Lease, refuse_bare_client  # noqa: PLC0415
 
+    refuse_bare_client()
     lease = await asyncio.to_thread(Lease, StoreFolder(path))
     return AsyncStore(lease.target, on_close=lease.close)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from importlib.util import find_spec
 from types import TracebackType
 from typing import Self
 
@@ -100,6 +101,17 @@ class Lease:
             time.sleep(_POLL_SECONDS)
         if child is not None:  # it outlives us, or we it: then somebody must collect its exit code
             threading.Thread(target=child.wait, name="featurestore-local-server", daemon=True).start()
+
+
+def refuse_bare_client() -> None:
+    """Say what is missing where only the bare client is installed.
+
+    Raises:
+        ImportError: naming the extra.
+    """
+    missing = [name for name in ("duckdb", "dulwich", "pydantic_settings", "uvloop") if find_spec(name) is None]
+    if missing:
+        raise ImportError(f"a local store needs {', '.join(missing)}: pip install 'featurestore[local]'")
 
 
 def _spawn(folder: StoreFolder) -> subprocess.Popen[bytes]:

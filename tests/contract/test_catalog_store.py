@@ -131,8 +131,8 @@ class TestSavingTheSame:
         query = await catalog.save_query(query_draft())
         strict = pa.schema([field.with_nullable(False) for field in CONTRACT], metadata={"made": "by pandas"})
         helpers = [("a.py", "a" * 64), ("b.py", "b" * 64)]
-        first = await catalog.save_etl(etl_draft(query.query_id, neighbours=helpers))
-        again = await catalog.save_etl(etl_draft(query.query_id, neighbours=helpers[::-1], contract=strict))
+        first = await catalog.save_etl(etl_draft(query.query_id, neighbours=helpers[::-1], contract=strict))
+        again = await catalog.save_etl(etl_draft(query.query_id, neighbours=helpers))
         assert again == first
         assert again.contract.equals(CONTRACT, check_metadata=True)
 
