@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
+import featurestore.host  # noqa: F401 - first of all: it tells gRPC about forks, which gRPC reads when it is loaded
+
 
 def main() -> NoReturn:
     """Run the command line and exit with its code: 0 only on success, 1 for an error, 2 for wrong usage."""

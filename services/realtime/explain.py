@@ -90,7 +90,8 @@ def _occurrence(node: dict[str, Any]) -> Occurrence:
     estimate = int(info.get("Estimated Cardinality", 0))
     if info.get("Type") == "Index Scan":
         condition = info.get("Filters") or info.get("Dynamic Filters", "")
-        return Occurrence(table, table, index=f"on {condition}", estimated_rows=estimate)
+        column = condition.partition("=")[0].strip()  # not the value: it is some customer's
+        return Occurrence(table, table, narrowed_on=column, index=f"on {column}", estimated_rows=estimate)
     return Occurrence(
         table,
         table,
