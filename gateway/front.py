@@ -11,7 +11,6 @@ from featurestore.model.errors import (
     FailedPrecondition,
     FeatureStoreError,
     InvalidArgument,
-    ResourceExhausted,
 )
 from featurestore.model.etl import Etl, EtlDraft, EtlSource
 from featurestore.model.names import Kind, check_name
@@ -28,11 +27,10 @@ from featurestore.model.serving import (
 )
 from featurestore.model.table import Published, TableDefinition, TableInfo, TableRows, Version
 from gateway.demo import publish_demo
+from gateway.limits import check_publish_id, check_publish_size
 from gateway.resolver import Resolver
 from gateway.saving import check
 
-MAX_PUBLISH_BYTES = 64 * 2**20
-MAX_PUBLISH_ID = 128
 MAX_SAMPLE = 10_000
 DEFAULT_SAMPLE = 100
 _PAGE = 1_000
@@ -348,46 +346,6 @@ async def _ask(part: str, answer: Awaitable[_T], problems: list[str]) -> _T | No
     except FeatureStoreError as refusal:
         problems.append(f"{part} does not answer: {refusal}")
         return None
-
-
-def check_publish_id(publish_id: str) -> None:
-    """Hold a publish id to its rule.
-
-    Raises:
-        InvalidArgument: `PUBLISH_ID`.
-    """
-    if not 1 <= len(publish_id) <= MAX_PUBLISH_ID:
-        raise InvalidArgument(
-            "PUBLISH_ID",
-            f"publish_id has {len(publish_id)} characters: make one of 1 to {MAX_PUBLISH_ID} characters per publish, "
-            "such as a random UUID, and repeat it only to repeat the same publish",
-            field="publish_id",
-        )
-
-
-def check_publish_size(tables: Sequence[TableRows]) -> None:
-    """Hold a publish to its limits.
-
-    Raises:
-        InvalidArgument: `BAD_TABLE` when no table, or one twice, is given.
-        ResourceExhausted: `PUBLISH_TOO_LARGE`.
-    """
-    names = [rows.table.lower() for rows in tables]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice or not names:
-        what = f"table {twice[0]} is given twice in one publish" if twice else "a publish names no table"
-        raise InvalidArgument(
-            "BAD_TABLE", f"{what}: give each table once, with all of its rows", field="tables"
-        )
-    size = sum(len(rows.arrow_stream) for rows in tables)
-    if size > MAX_PUBLISH_BYTES:
-        raise ResourceExhausted(
-            "PUBLISH_TOO_LARGE",
-            f"the publish has {size:,} bytes of Arrow, more than {MAX_PUBLISH_BYTES:,}: split it; "
-            "several tables can be one version only below that",
-            bytes=size,
-            limit=MAX_PUBLISH_BYTES,
-        )
 
 
 def etl_run(query: Query, etl: Etl) -> EtlRun:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -159,6 +160,23 @@ class _ProxiedPool(urllib3.ProxyManager):
         return super().urlopen(method, url, redirect, **kw)
 
 
+def _tracked(pool: type[urllib3.HTTPConnectionPool], transfer: Transfer) -> type[urllib3.HTTPConnectionPool]:
+    """The pool's class, with connections that can be broken off before the answer's head is there."""
+
+    class Connection(pool.ConnectionCls):  # type: ignore[name-defined]
+        def connect(self) -> None:
+            super().connect()
+            sock = self.sock
+
+            def stop() -> None:
+                with suppress(OSError):  # it is closed already
+                    sock.shutdown(socket.SHUT_RDWR)
+
+            transfer.track(stop, lambda: None)
+
+    return type(pool.__name__, (pool,), {"ConnectionCls": Connection})
+
+
 class _Http(HttpGitClient):
     """dulwich's client, whose connections can be broken off, and which speaks to real git servers only."""
 
@@ -247,6 +265,9 @@ def _client(address: GitAddress, settings: GitSettings, transfer: Transfer) -> t
 
     pool.permit = only_this_host
     pool.connection_pool_kw["retries"] = urllib3.Retry(connect=0, read=0, redirect=3)
+    pool.pool_classes_by_scheme = {
+        scheme: _tracked(kind, transfer) for scheme, kind in pool.pool_classes_by_scheme.items()
+    }
     transfer.track(lambda: None, pool.clear)
     return _Http(base, pool, settings.fetch_timeout_seconds, transfer), url.path
 

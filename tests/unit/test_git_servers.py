@@ -145,12 +145,6 @@ class TestLimits:
         with pytest.raises(Unavailable):
             await fetching
 
-    @pytest.mark.xfail(
-        raises=TimeoutError,
-        strict=True,
-        reason="a Transfer learns of a connection only with the answer's head: until then a thread waits for "
-        "fetch_timeout_seconds, whatever the call's deadline or close() say",
-    )
     async def test_closing_breaks_off_a_server_that_never_begins_to_answer(self, silent_server):
         sources = GitSources(GitSettings(schemes=HTTP, fetch_timeout_seconds=3))
         fetching = asyncio.create_task(sources.fetch(parse(silent_server)))
