@@ -37,7 +37,9 @@ def cast_exact(rows: pa.Table, definition: TableDefinition) -> pa.Table:
         elif field.nullable:
             columns.append(pa.nulls(rows.num_rows, field.type))
         else:
-            problems.append(("MISSING_COLUMN", field.name, f"column {field.name} is missing and not nullable"))
+            problems.append(
+                ("MISSING_COLUMN", field.name, f"column {field.name} is missing and not nullable")
+            )
     _refuse(problems, definition.name)
     _refuse(_nulls(columns, definition), definition.name)
     return pa.Table.from_arrays(columns, schema=definition.schema)

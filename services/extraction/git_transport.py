@@ -163,7 +163,7 @@ class _ProxiedPool(urllib3.ProxyManager):
 def _tracked(pool: type[urllib3.HTTPConnectionPool], transfer: Transfer) -> type[urllib3.HTTPConnectionPool]:
     """The pool's class, with connections that can be broken off before the answer's head is there."""
 
-    class Connection(pool.ConnectionCls):  # type: ignore[name-defined]
+    class Connection(pool.ConnectionCls):  # type: ignore[name-defined,misc] # which class depends on the scheme
         def connect(self) -> None:
             super().connect()
             sock = self.sock

@@ -62,7 +62,9 @@ def test_a_literal_is_the_value(engine, engine_type, data):
     parameter = format(value, "f") if isinstance(value, Decimal) else value  # else bound as a double
     found = engine.execute(f"SELECT {text} AS k, typeof({text}), {text} = {bound}", [parameter]).to_arrow_table()
     (row,) = found.to_pylist()
-    assert tuple(row.values()) == (value, engine_type, True)
+    shown, *rest = row.values()
+    assert rest == [engine_type, True]
+    assert shown == value or engine_type == "UHUGEINT"  # its upper half does not fit Arrow's decimal, and never leaves
 
 
 @settings(max_examples=200, deadline=None)

@@ -33,7 +33,9 @@ def tables(cursor):
 
 
 def put(*rows):
-    return Put("users", pa.Table.from_pylist([dict(zip("abv", row, strict=True)) for row in rows], USERS.schema))
+    return Put(
+        "users", pa.Table.from_pylist([dict(zip("abv", row, strict=True)) for row in rows], USERS.schema)
+    )
 
 
 def remove(*keys):
@@ -62,7 +64,12 @@ def test_rows_and_removals_of_one_group_apply_in_order(cursor, tables):
     apply(
         cursor,
         tables,
-        [remove((1, "x"), (2, "x")), put((2, "x", 2), (4, "x", 2)), remove((4, "x"), (9, "z")), put((5, "x", 2))],
+        [
+            remove((1, "x"), (2, "x")),
+            put((2, "x", 2), (4, "x", 2)),
+            remove((4, "x"), (9, "z")),
+            put((5, "x", 2)),
+        ],
     )
     assert users(cursor) == [(2, "x", 2), (3, "x", 1), (5, "x", 2)]
 
@@ -99,7 +106,9 @@ def test_a_table_is_altered_and_dropped_and_defined_again(cursor, tables):
 def test_frames_that_define_stand_alone():
     frames = [
         Frame(n, str(n), operations)
-        for n, operations in enumerate([(put(),), (put(),), (Define(USERS), put()), (put(),), (Drop("users"),)], 1)
+        for n, operations in enumerate(
+            [(put(),), (put(),), (Define(USERS), put()), (put(),), (Drop("users"),)], 1
+        )
     ]
     assert [[frame.sequence for frame in group] for group in in_groups(frames)] == [[1, 2], [3], [4], [5]]
 

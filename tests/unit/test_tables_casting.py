@@ -69,8 +69,16 @@ def test_a_refusal_names_every_offending_column():
 @pytest.mark.parametrize(
     ("rows", "reason", "words"),
     [
-        (pa.table({"id": [1, None], "age": pa.array([1, 2], pa.int32())}), "NULL_IN_KEY", "id is null in row 1"),
-        (pa.table({"id": [1, 2], "age": pa.array([1, None], pa.int32())}), "NULL_VALUE", "age is null in row 1"),
+        (
+            pa.table({"id": [1, None], "age": pa.array([1, 2], pa.int32())}),
+            "NULL_IN_KEY",
+            "id is null in row 1",
+        ),
+        (
+            pa.table({"id": [1, 2], "age": pa.array([1, None], pa.int32())}),
+            "NULL_VALUE",
+            "age is null in row 1",
+        ),
         (pa.table({"ID": [1], "age": pa.array([1], pa.int32())}), "UNKNOWN_COLUMN", "spelled id"),
         (pa.table([[1], [1]], names=["id", "id"]), "COLUMN_TYPE", "twice"),
         (pa.table({"id": pa.nulls(1), "age": pa.array([1], pa.int32())}), "NULL_IN_KEY", "row 0"),

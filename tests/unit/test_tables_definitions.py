@@ -114,7 +114,9 @@ def test_a_superset_with_nullable_additions_alters_and_adds_them_behind():
             "event time is none, not t",
         ),
         (
-            defined([("id", pa.int64()), ("v", pa.string()), pa.field("n", pa.int64(), nullable=False)], ("id",)),
+            defined(
+                [("id", pa.int64()), ("v", pa.string()), pa.field("n", pa.int64(), nullable=False)], ("id",)
+            ),
             "column n would be new and is not nullable",
         ),
         (defined([("id", pa.int64()), pa.field("v", pa.string(), nullable=False)], key=("id",)), "not null"),
@@ -169,6 +171,10 @@ def test_which_casts_are_exact_follows_from_the_types(source, stored, exact):
 
 
 def test_every_storage_type_is_its_own_storage_type_and_has_an_engine_type():
-    for type_ in (pa.list_(pa.struct([("a b", pa.decimal128(38, 5))])), pa.timestamp("ns"), pa.duration("us")):
+    for type_ in (
+        pa.list_(pa.struct([("a b", pa.decimal128(38, 5))])),
+        pa.timestamp("ns"),
+        pa.duration("us"),
+    ):
         assert storage_type(type_) == type_
         assert duckdb_type(type_)
