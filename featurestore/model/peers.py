@@ -158,7 +158,7 @@ class Realtime(Protocol):
 
         Raises:
             InvalidArgument: `UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `KEY_VALUE`, `KEY_NULL`, `KEY_WIDTH`,
-                `KEYS_EMPTY`, `KEYS_TOO_MANY`, `SQL_RUNTIME`.
+                `KEYS_EMPTY`, `KEYS_TOO_MANY`, `SQL_VALUE`.
             FailedPrecondition: `QUERY_SCHEMA_CHANGED`.
             ResourceExhausted: `ANSWER_TOO_LARGE`.
         """
@@ -210,7 +210,7 @@ class Extraction(Protocol):
         """Run the query on the warehouse.
 
         Raises:
-            InvalidArgument: `SQL_RUNTIME`.
+            InvalidArgument: `SQL_VALUE`.
             Unavailable: `WAREHOUSE_BEHIND` near the deadline, with both versions.
             FailedPrecondition: `QUERY_SCHEMA_CHANGED`.
         """
@@ -226,7 +226,7 @@ class Extraction(Protocol):
             pin: the result is to be saved: the script must be committed and every output type decided.
 
         Raises:
-            InvalidArgument: `ETL_ADDRESS`, `ETL_SOURCE`, `SQL_RUNTIME`.
+            InvalidArgument: `ETL_ADDRESS`, `ETL_SOURCE`, `SQL_VALUE`.
             NotFound: `ETL_SOURCE`.
             FailedPrecondition: `ETL_EXCEPTION`, `ETL_NO_FRAME`, `ETL_NOT_COMMITTED`, `ETL_OUTPUT_TYPE`,
                 `CONTRACT_UNDECIDED`, `CONTRACT_BROKEN`, `ETL_SOURCE`.

@@ -97,7 +97,7 @@ def judge(proposal: Proposal, tables: Tables) -> tuple[tuple[Operation, ...], in
     """
     if not proposal.publish_id or len(proposal.publish_id) > _MAX_PUBLISH_ID_LENGTH:
         raise InvalidArgument(
-            "BAD_PUBLISH_ID", f"a publish_id has 1 to {_MAX_PUBLISH_ID_LENGTH} characters; use a UUID"
+            "PUBLISH_ID", f"a publish_id has 1 to {_MAX_PUBLISH_ID_LENGTH} characters; use a UUID"
         )
     match proposal:
         case Publish():

@@ -85,7 +85,7 @@ async def test_a_bad_publish_changes_nothing(realtime, tables, reason):
     assert await realtime.list_tables() == ()
     with pytest.raises(InvalidArgument) as caught:
         await realtime.publish("", [quotes([1])])
-    assert caught.value.reason == "BAD_PUBLISH_ID"
+    assert caught.value.reason == "PUBLISH_ID"
 
 
 async def test_rows_are_deleted_by_values_tuples_or_a_table(realtime):

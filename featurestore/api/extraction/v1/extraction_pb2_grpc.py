@@ -84,7 +84,7 @@ class ExtractionServiceServicer:
     def QueryTrain(self, request, context):
         """Runs a query on the warehouse: one head, then batches.
 
-        Errors: INVALID_ARGUMENT (`SQL_RUNTIME`), FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`), UNAVAILABLE
+        Errors: INVALID_ARGUMENT (`SQL_VALUE`), FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`), UNAVAILABLE
         (`WAREHOUSE_BEHIND`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -94,7 +94,7 @@ class ExtractionServiceServicer:
     def ExtractTrain(self, request, context):
         """Runs a query on the warehouse, then an ETL over all of its rows: one head, then batches.
 
-        Errors: INVALID_ARGUMENT (`ETL_ADDRESS`, `ETL_SOURCE`, `SQL_RUNTIME`), NOT_FOUND (`ETL_SOURCE`),
+        Errors: INVALID_ARGUMENT (`ETL_ADDRESS`, `ETL_SOURCE`, `SQL_VALUE`), NOT_FOUND (`ETL_SOURCE`),
         FAILED_PRECONDITION (`ETL_EXCEPTION`, `ETL_NO_FRAME`, `ETL_NOT_COMMITTED`, `ETL_OUTPUT_TYPE`, `CONTRACT_UNDECIDED`,
         `CONTRACT_BROKEN`, `QUERY_SCHEMA_CHANGED`), DEADLINE_EXCEEDED (`ETL_TIMEOUT`), RESOURCE_EXHAUSTED (`ETL_OUTPUT`),
         PERMISSION_DENIED (`GIT_SCHEME`), UNAVAILABLE (`GIT_UNREACHABLE`, `WAREHOUSE_BEHIND`).

@@ -42,13 +42,13 @@ class ExtractionServiceStub:
     QueryTrain: _grpc.UnaryStreamMultiCallable[_extraction_pb2.QueryTrainRequest, _extraction_pb2.QueryTrainResponse]
     """Runs a query on the warehouse: one head, then batches.
 
-    Errors: INVALID_ARGUMENT (`SQL_RUNTIME`), FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`), UNAVAILABLE
+    Errors: INVALID_ARGUMENT (`SQL_VALUE`), FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`), UNAVAILABLE
     (`WAREHOUSE_BEHIND`).
     """
     ExtractTrain: _grpc.UnaryStreamMultiCallable[_extraction_pb2.ExtractTrainRequest, _extraction_pb2.ExtractTrainResponse]
     """Runs a query on the warehouse, then an ETL over all of its rows: one head, then batches.
 
-    Errors: INVALID_ARGUMENT (`ETL_ADDRESS`, `ETL_SOURCE`, `SQL_RUNTIME`), NOT_FOUND (`ETL_SOURCE`),
+    Errors: INVALID_ARGUMENT (`ETL_ADDRESS`, `ETL_SOURCE`, `SQL_VALUE`), NOT_FOUND (`ETL_SOURCE`),
     FAILED_PRECONDITION (`ETL_EXCEPTION`, `ETL_NO_FRAME`, `ETL_NOT_COMMITTED`, `ETL_OUTPUT_TYPE`, `CONTRACT_UNDECIDED`,
     `CONTRACT_BROKEN`, `QUERY_SCHEMA_CHANGED`), DEADLINE_EXCEEDED (`ETL_TIMEOUT`), RESOURCE_EXHAUSTED (`ETL_OUTPUT`),
     PERMISSION_DENIED (`GIT_SCHEME`), UNAVAILABLE (`GIT_UNREACHABLE`, `WAREHOUSE_BEHIND`).
@@ -82,13 +82,13 @@ class ExtractionServiceAsyncStub(ExtractionServiceStub):
     QueryTrain: _aio.UnaryStreamMultiCallable[_extraction_pb2.QueryTrainRequest, _extraction_pb2.QueryTrainResponse]  # type: ignore[assignment]
     """Runs a query on the warehouse: one head, then batches.
 
-    Errors: INVALID_ARGUMENT (`SQL_RUNTIME`), FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`), UNAVAILABLE
+    Errors: INVALID_ARGUMENT (`SQL_VALUE`), FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`), UNAVAILABLE
     (`WAREHOUSE_BEHIND`).
     """
     ExtractTrain: _aio.UnaryStreamMultiCallable[_extraction_pb2.ExtractTrainRequest, _extraction_pb2.ExtractTrainResponse]  # type: ignore[assignment]
     """Runs a query on the warehouse, then an ETL over all of its rows: one head, then batches.
 
-    Errors: INVALID_ARGUMENT (`ETL_ADDRESS`, `ETL_SOURCE`, `SQL_RUNTIME`), NOT_FOUND (`ETL_SOURCE`),
+    Errors: INVALID_ARGUMENT (`ETL_ADDRESS`, `ETL_SOURCE`, `SQL_VALUE`), NOT_FOUND (`ETL_SOURCE`),
     FAILED_PRECONDITION (`ETL_EXCEPTION`, `ETL_NO_FRAME`, `ETL_NOT_COMMITTED`, `ETL_OUTPUT_TYPE`, `CONTRACT_UNDECIDED`,
     `CONTRACT_BROKEN`, `QUERY_SCHEMA_CHANGED`), DEADLINE_EXCEEDED (`ETL_TIMEOUT`), RESOURCE_EXHAUSTED (`ETL_OUTPUT`),
     PERMISSION_DENIED (`GIT_SCHEME`), UNAVAILABLE (`GIT_UNREACHABLE`, `WAREHOUSE_BEHIND`).
@@ -131,7 +131,7 @@ class ExtractionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_extraction_pb2.QueryTrainResponse], _abc.AsyncIterator[_extraction_pb2.QueryTrainResponse]]:
         """Runs a query on the warehouse: one head, then batches.
 
-        Errors: INVALID_ARGUMENT (`SQL_RUNTIME`), FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`), UNAVAILABLE
+        Errors: INVALID_ARGUMENT (`SQL_VALUE`), FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`), UNAVAILABLE
         (`WAREHOUSE_BEHIND`).
         """
 
@@ -143,7 +143,7 @@ class ExtractionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_extraction_pb2.ExtractTrainResponse], _abc.AsyncIterator[_extraction_pb2.ExtractTrainResponse]]:
         """Runs a query on the warehouse, then an ETL over all of its rows: one head, then batches.
 
-        Errors: INVALID_ARGUMENT (`ETL_ADDRESS`, `ETL_SOURCE`, `SQL_RUNTIME`), NOT_FOUND (`ETL_SOURCE`),
+        Errors: INVALID_ARGUMENT (`ETL_ADDRESS`, `ETL_SOURCE`, `SQL_VALUE`), NOT_FOUND (`ETL_SOURCE`),
         FAILED_PRECONDITION (`ETL_EXCEPTION`, `ETL_NO_FRAME`, `ETL_NOT_COMMITTED`, `ETL_OUTPUT_TYPE`, `CONTRACT_UNDECIDED`,
         `CONTRACT_BROKEN`, `QUERY_SCHEMA_CHANGED`), DEADLINE_EXCEEDED (`ETL_TIMEOUT`), RESOURCE_EXHAUSTED (`ETL_OUTPUT`),
         PERMISSION_DENIED (`GIT_SCHEME`), UNAVAILABLE (`GIT_UNREACHABLE`, `WAREHOUSE_BEHIND`).

@@ -30,9 +30,14 @@ class FeatureStoreServiceStub:
     """The feature store.
 
     Every error is a google.rpc.Status with a google.rpc.ErrorInfo (domain `featurestore`): a stable `reason`, and every
-    variable of the message in `metadata`. Besides those named at each call, every call may answer DEADLINE_EXCEEDED
-    (`DEADLINE`), UNAVAILABLE (`PEER_UNAVAILABLE`: a part of the store can't be reached, try again), CANCELLED, and
-    INTERNAL (`INTERNAL`, with a correlation id: a bug of ours).
+    variable of the message in `metadata`. Besides those named at each call, every call may answer
+    - DEADLINE_EXCEEDED (`DEADLINE`; for streams also `STREAM_IDLE`: the reader took nothing for a minute), CANCELLED;
+    - UNAVAILABLE (`PEER_UNAVAILABLE`, `CATALOG_UNAVAILABLE`, `STOPPING`, `ETL_BUSY`: try again; `READ_ONLY`: the log can't
+      be written);
+    - RESOURCE_EXHAUSTED (`QUERY_MEMORY`, `MEMORY`, `WRITES_WAITING`, `BUSY`, `MESSAGE_TOO_LARGE`: no room for this call);
+    - INVALID_ARGUMENT (`MISSING_FIELD`, `BAD_FIELD`, `BAD_VALUE`, `BAD_MESSAGE`: the message itself is malformed);
+    - FAILED_PRECONDITION (`OTHER_LOG`: the warehouse is of another log);
+    - INTERNAL (`INTERNAL`, with a correlation id: a bug of ours).
 
     `query` and `etl` take an id (`qry_...`, `etl_...`), a name (its newest version), or `name@version`.
     A call without a deadline gets the server's: 1 s for realtime, 300 s for training.
@@ -92,15 +97,16 @@ class FeatureStoreServiceStub:
 
     Errors: INVALID_ARGUMENT (`SQL_EMPTY`, `SQL_TOO_LARGE`, `SQL_SYNTAX`, `SQL_NOT_ONE_STATEMENT`, `SQL_NOT_SELECT`,
     `SQL_MODIFIES_DATA`, `SQL_PARAMETER`, `SQL_FUNCTION`, `SQL_TABLE_FUNCTION`, `SQL_SAMPLE`, `SQL_RESERVED_NAME`,
-    `SQL_BIND`, `SQL_RUNTIME`, `UNKNOWN_TABLE`, `UNKNOWN_COLUMN`, `UNKNOWN_FUNCTION`, `DUPLICATE_COLUMN`,
-    `UNSUPPORTED_TYPE`, `UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `BAD_NAME`, `BAD_ID`, `ID_OF_OTHER_KIND`, `MISSING_ID`),
+    `SQL_TOO_DEEP`, `SQL_UNSUPPORTED`, `SQL_BIND`, `SQL_VALUE`, `UNKNOWN_TABLE`, `UNKNOWN_COLUMN`, `UNKNOWN_FUNCTION`,
+    `DUPLICATE_COLUMN`, `UNSUPPORTED_TYPE`, `UNKNOWN_KEY_COLUMN`, `KEY_COLUMN_TWICE`, `KEY_TYPE`, `BAD_NAME`, `BAD_ID`,
+    `ID_OF_OTHER_KIND`, `MISSING_ID`),
     NOT_FOUND (`UNKNOWN_QUERY`), FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`), UNAVAILABLE (`WAREHOUSE_BEHIND`).
     """
     QueryRealtime: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.QueryRealtimeRequest, _gateway_pb2.QueryRealtimeResponse]
     """Serves a saved query for the asked keys: by definition the rows that training would show for each key.
 
     Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `KEY_VALUE`, `KEY_NULL`, `KEY_WIDTH`, `KEYS_EMPTY`,
-    `KEYS_TOO_MANY`, `SQL_RUNTIME`, `BAD_ID`, `ID_OF_OTHER_KIND`, `MISSING_ID`, `BAD_NAME`), NOT_FOUND
+    `KEYS_TOO_MANY`, `SQL_VALUE`, `BAD_ID`, `ID_OF_OTHER_KIND`, `MISSING_ID`, `BAD_NAME`), NOT_FOUND
     (`UNKNOWN_QUERY`), FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`), RESOURCE_EXHAUSTED (`ANSWER_TOO_LARGE`: names a
     number of keys that fits).
     """
@@ -170,9 +176,14 @@ class FeatureStoreServiceAsyncStub(FeatureStoreServiceStub):
     """The feature store.
 
     Every error is a google.rpc.Status with a google.rpc.ErrorInfo (domain `featurestore`): a stable `reason`, and every
-    variable of the message in `metadata`. Besides those named at each call, every call may answer DEADLINE_EXCEEDED
-    (`DEADLINE`), UNAVAILABLE (`PEER_UNAVAILABLE`: a part of the store can't be reached, try again), CANCELLED, and
-    INTERNAL (`INTERNAL`, with a correlation id: a bug of ours).
+    variable of the message in `metadata`. Besides those named at each call, every call may answer
+    - DEADLINE_EXCEEDED (`DEADLINE`; for streams also `STREAM_IDLE`: the reader took nothing for a minute), CANCELLED;
+    - UNAVAILABLE (`PEER_UNAVAILABLE`, `CATALOG_UNAVAILABLE`, `STOPPING`, `ETL_BUSY`: try again; `READ_ONLY`: the log can't
+      be written);
+    - RESOURCE_EXHAUSTED (`QUERY_MEMORY`, `MEMORY`, `WRITES_WAITING`, `BUSY`, `MESSAGE_TOO_LARGE`: no room for this call);
+    - INVALID_ARGUMENT (`MISSING_FIELD`, `BAD_FIELD`, `BAD_VALUE`, `BAD_MESSAGE`: the message itself is malformed);
+    - FAILED_PRECONDITION (`OTHER_LOG`: the warehouse is of another log);
+    - INTERNAL (`INTERNAL`, with a correlation id: a bug of ours).
 
     `query` and `etl` take an id (`qry_...`, `etl_...`), a name (its newest version), or `name@version`.
     A call without a deadline gets the server's: 1 s for realtime, 300 s for training.
@@ -229,15 +240,16 @@ class FeatureStoreServiceAsyncStub(FeatureStoreServiceStub):
 
     Errors: INVALID_ARGUMENT (`SQL_EMPTY`, `SQL_TOO_LARGE`, `SQL_SYNTAX`, `SQL_NOT_ONE_STATEMENT`, `SQL_NOT_SELECT`,
     `SQL_MODIFIES_DATA`, `SQL_PARAMETER`, `SQL_FUNCTION`, `SQL_TABLE_FUNCTION`, `SQL_SAMPLE`, `SQL_RESERVED_NAME`,
-    `SQL_BIND`, `SQL_RUNTIME`, `UNKNOWN_TABLE`, `UNKNOWN_COLUMN`, `UNKNOWN_FUNCTION`, `DUPLICATE_COLUMN`,
-    `UNSUPPORTED_TYPE`, `UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `BAD_NAME`, `BAD_ID`, `ID_OF_OTHER_KIND`, `MISSING_ID`),
+    `SQL_TOO_DEEP`, `SQL_UNSUPPORTED`, `SQL_BIND`, `SQL_VALUE`, `UNKNOWN_TABLE`, `UNKNOWN_COLUMN`, `UNKNOWN_FUNCTION`,
+    `DUPLICATE_COLUMN`, `UNSUPPORTED_TYPE`, `UNKNOWN_KEY_COLUMN`, `KEY_COLUMN_TWICE`, `KEY_TYPE`, `BAD_NAME`, `BAD_ID`,
+    `ID_OF_OTHER_KIND`, `MISSING_ID`),
     NOT_FOUND (`UNKNOWN_QUERY`), FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`), UNAVAILABLE (`WAREHOUSE_BEHIND`).
     """
     QueryRealtime: _aio.UnaryUnaryMultiCallable[_gateway_pb2.QueryRealtimeRequest, _gateway_pb2.QueryRealtimeResponse]  # type: ignore[assignment]
     """Serves a saved query for the asked keys: by definition the rows that training would show for each key.
 
     Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `KEY_VALUE`, `KEY_NULL`, `KEY_WIDTH`, `KEYS_EMPTY`,
-    `KEYS_TOO_MANY`, `SQL_RUNTIME`, `BAD_ID`, `ID_OF_OTHER_KIND`, `MISSING_ID`, `BAD_NAME`), NOT_FOUND
+    `KEYS_TOO_MANY`, `SQL_VALUE`, `BAD_ID`, `ID_OF_OTHER_KIND`, `MISSING_ID`, `BAD_NAME`), NOT_FOUND
     (`UNKNOWN_QUERY`), FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`), RESOURCE_EXHAUSTED (`ANSWER_TOO_LARGE`: names a
     number of keys that fits).
     """
@@ -306,9 +318,14 @@ class FeatureStoreServiceServicer(metaclass=_abc_1.ABCMeta):
     """The feature store.
 
     Every error is a google.rpc.Status with a google.rpc.ErrorInfo (domain `featurestore`): a stable `reason`, and every
-    variable of the message in `metadata`. Besides those named at each call, every call may answer DEADLINE_EXCEEDED
-    (`DEADLINE`), UNAVAILABLE (`PEER_UNAVAILABLE`: a part of the store can't be reached, try again), CANCELLED, and
-    INTERNAL (`INTERNAL`, with a correlation id: a bug of ours).
+    variable of the message in `metadata`. Besides those named at each call, every call may answer
+    - DEADLINE_EXCEEDED (`DEADLINE`; for streams also `STREAM_IDLE`: the reader took nothing for a minute), CANCELLED;
+    - UNAVAILABLE (`PEER_UNAVAILABLE`, `CATALOG_UNAVAILABLE`, `STOPPING`, `ETL_BUSY`: try again; `READ_ONLY`: the log can't
+      be written);
+    - RESOURCE_EXHAUSTED (`QUERY_MEMORY`, `MEMORY`, `WRITES_WAITING`, `BUSY`, `MESSAGE_TOO_LARGE`: no room for this call);
+    - INVALID_ARGUMENT (`MISSING_FIELD`, `BAD_FIELD`, `BAD_VALUE`, `BAD_MESSAGE`: the message itself is malformed);
+    - FAILED_PRECONDITION (`OTHER_LOG`: the warehouse is of another log);
+    - INTERNAL (`INTERNAL`, with a correlation id: a bug of ours).
 
     `query` and `etl` take an id (`qry_...`, `etl_...`), a name (its newest version), or `name@version`.
     A call without a deadline gets the server's: 1 s for realtime, 300 s for training.
@@ -411,8 +428,9 @@ class FeatureStoreServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: INVALID_ARGUMENT (`SQL_EMPTY`, `SQL_TOO_LARGE`, `SQL_SYNTAX`, `SQL_NOT_ONE_STATEMENT`, `SQL_NOT_SELECT`,
         `SQL_MODIFIES_DATA`, `SQL_PARAMETER`, `SQL_FUNCTION`, `SQL_TABLE_FUNCTION`, `SQL_SAMPLE`, `SQL_RESERVED_NAME`,
-        `SQL_BIND`, `SQL_RUNTIME`, `UNKNOWN_TABLE`, `UNKNOWN_COLUMN`, `UNKNOWN_FUNCTION`, `DUPLICATE_COLUMN`,
-        `UNSUPPORTED_TYPE`, `UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `BAD_NAME`, `BAD_ID`, `ID_OF_OTHER_KIND`, `MISSING_ID`),
+        `SQL_TOO_DEEP`, `SQL_UNSUPPORTED`, `SQL_BIND`, `SQL_VALUE`, `UNKNOWN_TABLE`, `UNKNOWN_COLUMN`, `UNKNOWN_FUNCTION`,
+        `DUPLICATE_COLUMN`, `UNSUPPORTED_TYPE`, `UNKNOWN_KEY_COLUMN`, `KEY_COLUMN_TWICE`, `KEY_TYPE`, `BAD_NAME`, `BAD_ID`,
+        `ID_OF_OTHER_KIND`, `MISSING_ID`),
         NOT_FOUND (`UNKNOWN_QUERY`), FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`), UNAVAILABLE (`WAREHOUSE_BEHIND`).
         """
 
@@ -425,7 +443,7 @@ class FeatureStoreServiceServicer(metaclass=_abc_1.ABCMeta):
         """Serves a saved query for the asked keys: by definition the rows that training would show for each key.
 
         Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `KEY_VALUE`, `KEY_NULL`, `KEY_WIDTH`, `KEYS_EMPTY`,
-        `KEYS_TOO_MANY`, `SQL_RUNTIME`, `BAD_ID`, `ID_OF_OTHER_KIND`, `MISSING_ID`, `BAD_NAME`), NOT_FOUND
+        `KEYS_TOO_MANY`, `SQL_VALUE`, `BAD_ID`, `ID_OF_OTHER_KIND`, `MISSING_ID`, `BAD_NAME`), NOT_FOUND
         (`UNKNOWN_QUERY`), FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`), RESOURCE_EXHAUSTED (`ANSWER_TOO_LARGE`: names a
         number of keys that fits).
         """

@@ -175,7 +175,7 @@ class RealtimeServiceServicer:
         """The rows that the query would show for each key.
 
         Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `KEY_VALUE`, `KEY_NULL`, `KEY_WIDTH`, `KEYS_EMPTY`,
-        `KEYS_TOO_MANY`, `SQL_RUNTIME`), FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`), RESOURCE_EXHAUSTED
+        `KEYS_TOO_MANY`, `SQL_VALUE`), FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`), RESOURCE_EXHAUSTED
         (`ANSWER_TOO_LARGE`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -73,7 +73,7 @@ class RealtimeServiceStub:
     """The rows that the query would show for each key.
 
     Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `KEY_VALUE`, `KEY_NULL`, `KEY_WIDTH`, `KEYS_EMPTY`,
-    `KEYS_TOO_MANY`, `SQL_RUNTIME`), FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`), RESOURCE_EXHAUSTED
+    `KEYS_TOO_MANY`, `SQL_VALUE`), FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`), RESOURCE_EXHAUSTED
     (`ANSWER_TOO_LARGE`).
     """
     Explain: _grpc.UnaryUnaryMultiCallable[_realtime_pb2.ExplainRequest, _realtime_pb2.ExplainResponse]
@@ -141,7 +141,7 @@ class RealtimeServiceAsyncStub(RealtimeServiceStub):
     """The rows that the query would show for each key.
 
     Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `KEY_VALUE`, `KEY_NULL`, `KEY_WIDTH`, `KEYS_EMPTY`,
-    `KEYS_TOO_MANY`, `SQL_RUNTIME`), FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`), RESOURCE_EXHAUSTED
+    `KEYS_TOO_MANY`, `SQL_VALUE`), FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`), RESOURCE_EXHAUSTED
     (`ANSWER_TOO_LARGE`).
     """
     Explain: _aio.UnaryUnaryMultiCallable[_realtime_pb2.ExplainRequest, _realtime_pb2.ExplainResponse]  # type: ignore[assignment]
@@ -254,7 +254,7 @@ class RealtimeServiceServicer(metaclass=_abc_1.ABCMeta):
         """The rows that the query would show for each key.
 
         Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `KEY_VALUE`, `KEY_NULL`, `KEY_WIDTH`, `KEYS_EMPTY`,
-        `KEYS_TOO_MANY`, `SQL_RUNTIME`), FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`), RESOURCE_EXHAUSTED
+        `KEYS_TOO_MANY`, `SQL_VALUE`), FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`), RESOURCE_EXHAUSTED
         (`ANSWER_TOO_LARGE`).
         """
 
