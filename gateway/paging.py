@@ -32,7 +32,7 @@ def page_of(
             "BAD_PAGE", f"page_size is {page_size}: give 0 to {MAX_PAGE}", field="page_size"
         )
     try:
-        after = base64.urlsafe_b64decode(page_token.encode()).decode()
+        after = base64.b64decode(page_token.encode(), altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError):
         raise InvalidArgument(
             "BAD_PAGE",

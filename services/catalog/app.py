@@ -24,7 +24,7 @@ SERVICE = "featurestore.api.catalog.v1.CatalogService"
 async def opened(settings: CatalogSettings) -> AsyncIterator[CatalogService]:
     """The catalogue, with its store open and its indexes in place."""
     id_key = settings.id_key.get_secret_value().encode() if settings.id_key else DEFAULT_ID_KEY
-    async with open_store(_url(settings), settings.timeout_seconds) as store:
+    async with open_store(store_url(settings), settings.timeout_seconds) as store:
         yield CatalogService(store, id_key)
 
 
@@ -34,7 +34,7 @@ def add_to(server: grpc.aio.Server, catalog: Catalog) -> str:
     return SERVICE
 
 
-def _url(settings: CatalogSettings) -> str:
+def store_url(settings: CatalogSettings) -> str:
     """The store's URL, with the password from its file if there is one."""
     url = settings.store_url.get_secret_value()
     if settings.store_password_file is None:
