@@ -109,7 +109,9 @@ def refuse_bare_client() -> None:
     Raises:
         ImportError: naming the extra.
     """
-    missing = [name for name in ("duckdb", "dulwich", "pydantic_settings", "uvloop") if find_spec(name) is None]
+    missing = [
+        name for name in ("duckdb", "dulwich", "pydantic_settings", "uvloop") if find_spec(name) is None
+    ]
     if missing:
         raise ImportError(f"a local store needs {', '.join(missing)}: pip install 'featurestore[local]'")
 

@@ -136,7 +136,11 @@ def _default(info: FieldInfo) -> str:
     value = info.default
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
-    return "" if value is None or value == "" else f"`{str(value).lower() if isinstance(value, bool) else value}`"
+    return (
+        ""
+        if value is None or value == ""
+        else f"`{str(value).lower() if isinstance(value, bool) else value}`"
+    )
 
 
 if __name__ == "__main__":

@@ -46,7 +46,9 @@ def encode(operations: Sequence[Operation]) -> bytes:
     header = json.dumps({"format": FORMAT, "operations": entries}).encode()
     header += b" " * (-len(header) % _LENGTH_BYTES)  # Arrow wants the streams behind it aligned
     parts = [header, *attachments]
-    return b"".join(piece for part in parts for piece in (_prefix(part), part, bytes(-len(part) % _ALIGNMENT)))
+    return b"".join(
+        piece for part in parts for piece in (_prefix(part), part, bytes(-len(part) % _ALIGNMENT))
+    )
 
 
 def decode(body: bytes) -> tuple[Operation, ...]:

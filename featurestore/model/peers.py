@@ -265,4 +265,3 @@ class Extraction(Protocol):
     async def status(self) -> ExtractionStatus:
         """How it is."""
         ...
-

@@ -22,20 +22,29 @@ class ExtractionSettings(BaseModel, frozen=True, extra="forbid"):
     """Settings of extraction."""
 
     folder: Path = Field(
-        Path(".featurestore/warehouse"), description="Where the warehouse and the cache of pinned scripts lie."
+        Path(".featurestore/warehouse"),
+        description="Where the warehouse and the cache of pinned scripts lie.",
     )
-    warehouse_memory: str = Field("1GB", description="What the warehouse may use for buffers, with its unit; more spills.")
+    warehouse_memory: str = Field(
+        "1GB", description="What the warehouse may use for buffers, with its unit; more spills."
+    )
     warehouse_threads: int = Field(2, ge=1, description="Worker threads of the warehouse.")
     git_schemes: str = Field(
         "https,ssh", description="How scripts may be fetched, comma-separated: https, ssh, file, http."
     )
-    git_hosts: str = Field("", description="The only hosts that scripts are fetched from, comma-separated; empty for any.")
+    git_hosts: str = Field(
+        "", description="The only hosts that scripts are fetched from, comma-separated; empty for any."
+    )
     git_seconds: float = Field(30.0, gt=0, description="For one fetch.")
     etl_serving_seconds: float = Field(2.0, gt=0, description="What an ETL has in serving.")
     etl_training_seconds: float = Field(300.0, gt=0, description="What an ETL has in training.")
-    etl_workers: int = Field(8, ge=1, description="Warm ETL processes, over all ETLs; one spare is kept besides.")
+    etl_workers: int = Field(
+        8, ge=1, description="Warm ETL processes, over all ETLs; one spare is kept besides."
+    )
     etl_output_bytes: int = Field(2 * 2**30, gt=0, description="The largest result of one ETL call.")
-    etl_input_bytes: int = Field(2 * 2**30, gt=0, description="The most training rows, in bytes, that one ETL gets.")
+    etl_input_bytes: int = Field(
+        2 * 2**30, gt=0, description="The most training rows, in bytes, that one ETL gets."
+    )
 
 
 def opened(settings: ExtractionSettings, realtime: Realtime) -> ExtractionService:
@@ -43,7 +52,9 @@ def opened(settings: ExtractionSettings, realtime: Realtime) -> ExtractionServic
     return ExtractionService(
         settings.folder,
         realtime,
-        warehouse=WarehouseSettings(memory_limit=settings.warehouse_memory, threads=settings.warehouse_threads),
+        warehouse=WarehouseSettings(
+            memory_limit=settings.warehouse_memory, threads=settings.warehouse_threads
+        ),
         git=GitSettings(
             schemes=frozenset(_parts(settings.git_schemes)),
             hosts=frozenset(host.lower() for host in _parts(settings.git_hosts)) or None,

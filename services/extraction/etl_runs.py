@@ -103,13 +103,12 @@ class EtlRuns:
         Raises:
             FailedPrecondition: `CONTRACT_UNDECIDED`, `CONTRACT_BROKEN`, and what `WorkerPool.run` raises.
         """
-        seconds = deadline.remaining_or(self._limits.training_seconds)
         result = await self._workers.run(
             code,
             [rows],
             input_schema=rows.schema,
             contract=contract,
-            deadline_seconds=min(seconds, self._limits.training_seconds),
+            deadline_seconds=_seconds(self._limits.training_seconds),
         )
         if pin:
             require_decided(result.undecided)
@@ -126,13 +125,12 @@ class EtlRuns:
             DeadlineExceeded: `ETL_TIMEOUT`.
         """
         code, _ = await self.code(run, pin=False)
-        seconds = deadline.remaining_or(self._limits.serving_seconds)
         result = await self._workers.run(
             code,
             inputs,
             input_schema=_input_schema(run),
             contract=run.contract,
-            deadline_seconds=min(seconds, self._limits.serving_seconds),
+            deadline_seconds=_seconds(self._limits.serving_seconds),
         )
         return result.tables
 
@@ -231,3 +229,9 @@ def _check_size(size: int, keys: int) -> None:
 
 def _described(schema: pa.Schema) -> str:
     return ", ".join(f"{field.name} {field.type}" for field in schema)
+
+
+def _seconds(limit: float) -> float:
+    """What a script has: its limit, or what the call has left, less what it takes to say `ETL_TIMEOUT` in time."""
+    left = deadline.remaining_or(limit + 1)
+    return min(limit, max(left / 2, left - deadline.margin(left)))

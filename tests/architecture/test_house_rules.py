@@ -54,7 +54,8 @@ def test_only_the_host_and_the_command_line_read_the_environment():
     readers = {
         str(path.relative_to(ROOT))
         for path in SOURCES
-        if re.search(r"os\.(environ|getenv)", path.read_text()) and path.relative_to(ROOT).parts[1] not in {"host", "cli"}
+        if re.search(r"os\.(environ|getenv)", path.read_text())
+        and path.relative_to(ROOT).parts[1] not in {"host", "cli"}
     }
     assert readers == set()
 

@@ -14,7 +14,10 @@ from featurestore.engine.literals import literal
 from featurestore.model.query import Column
 
 INTEGERS = {
-    f"{'' if signed else 'U'}{name}": (-(2 ** (bits - 1)) if signed else 0, 2 ** (bits - 1) - 1 if signed else 2**bits - 1)
+    f"{'' if signed else 'U'}{name}": (
+        -(2 ** (bits - 1)) if signed else 0,
+        2 ** (bits - 1) - 1 if signed else 2**bits - 1,
+    )
     for name, bits in {"TINYINT": 8, "SMALLINT": 16, "INTEGER": 32, "BIGINT": 64, "HUGEINT": 128}.items()
     for signed in (True, False)
 }
@@ -60,11 +63,15 @@ def test_a_literal_is_the_value(engine, engine_type, data):
     text = literal(value, column)
     bound = f"CAST($1 AS {engine_type})"
     parameter = format(value, "f") if isinstance(value, Decimal) else value  # else bound as a double
-    found = engine.execute(f"SELECT {text} AS k, typeof({text}), {text} = {bound}", [parameter]).to_arrow_table()
+    found = engine.execute(
+        f"SELECT {text} AS k, typeof({text}), {text} = {bound}", [parameter]
+    ).to_arrow_table()
     (row,) = found.to_pylist()
     shown, *rest = row.values()
     assert rest == [engine_type, True]
-    assert shown == value or engine_type == "UHUGEINT"  # its upper half does not fit Arrow's decimal, and never leaves
+    assert (
+        shown == value or engine_type == "UHUGEINT"
+    )  # its upper half does not fit Arrow's decimal, and never leaves
 
 
 @settings(max_examples=200, deadline=None)

@@ -53,7 +53,9 @@ def sorted_rows(rows: pa.Table):
 
 @pytest.mark.parametrize("sql", QUERIES)
 @settings(max_examples=15, deadline=None)
-@given(pairs=st.lists(st.tuples(SMALL, TEXTS), min_size=1, max_size=5), width=st.sampled_from(["k", "s", "ks"]))
+@given(
+    pairs=st.lists(st.tuples(SMALL, TEXTS), min_size=1, max_size=5), width=st.sampled_from(["k", "s", "ks"])
+)
 def test_wrapped_equals_filtered_afterwards(engine, sql, pairs, width):
     form = form_of(engine, sql)
     names = tuple(width)
@@ -61,7 +63,9 @@ def test_wrapped_equals_filtered_afterwards(engine, sql, pairs, width):
     keys = convert_keys(form, Keys(names, tuples))
     trained = finish(engine.cursor().execute(training_sql(form)).to_arrow_table(), form)
     served = finish(engine.cursor().execute(serving_sql(form, keys)).to_arrow_table(), form)
-    wanted = [row in set(keys.tuples) for row in zip(*(trained[name].to_pylist() for name in names), strict=True)]
+    wanted = [
+        row in set(keys.tuples) for row in zip(*(trained[name].to_pylist() for name in names), strict=True)
+    ]
     filtered = trained.filter(pa.array(wanted, pa.bool_()))
     assert served.schema == trained.schema == form.schema
     assert sorted_rows(served) == sorted_rows(filtered)

@@ -41,7 +41,11 @@ CLIENT_CALL = {
 
 
 def public(kind: type) -> dict[str, object]:
-    return {name: value for name, value in vars(kind).items() if not name.startswith("_") and inspect.isfunction(value)}
+    return {
+        name: value
+        for name, value in vars(kind).items()
+        if not name.startswith("_") and inspect.isfunction(value)
+    }
 
 
 def test_both_clients_offer_the_same_calls_with_equal_signatures_and_docs():
@@ -118,7 +122,9 @@ def test_an_etl_is_taken_for_what_it_is(etl, field):
 def test_a_local_script_is_sent_as_it_is_on_disk(tmp_path):
     script = tmp_path / "etl.py"
     script.write_bytes(b"a = 1\r\n")
-    request = calls.extract_train_request("q", str(script), save=False, name=None, index_key=None, notes=calls.Notes())
+    request = calls.extract_train_request(
+        "q", str(script), save=False, name=None, index_key=None, notes=calls.Notes()
+    )
     assert request.source.local.text == "a = 1\r\n"
     with pytest.raises(fs.errors.InvalidArgument, match=r"missing\.py"):
         calls.extract_train_request(

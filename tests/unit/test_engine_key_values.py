@@ -71,8 +71,33 @@ REFUSED = [
     *(
         ("INTEGER", value)
         for value in (
-            *("1.5", " 1", "1 ", "+1", "01", "-", "", "0x1", "1e3", "1_000", "１", "1\n", "true", "9" * 5000),
-            *(1.5, True, False, float("nan"), float("inf"), Decimal("NaN"), Decimal("1E+5000"), 2**31, -(2**31) - 1),
+            *(
+                "1.5",
+                " 1",
+                "1 ",
+                "+1",
+                "01",
+                "-",
+                "",
+                "0x1",
+                "1e3",
+                "1_000",
+                "\uff11",
+                "1\n",
+                "true",
+                "9" * 5000,
+            ),
+            *(
+                1.5,
+                True,
+                False,
+                float("nan"),
+                float("inf"),
+                Decimal("NaN"),
+                Decimal("1E+5000"),
+                2**31,
+                -(2**31) - 1,
+            ),
             *("2147483648", 10**4000, b"1", [1], date(2024, 2, 29), ID),
         )
     ),
@@ -92,13 +117,35 @@ REFUSED = [
     ("VARCHAR", "\ud800"),
     *(
         ("DATE", value)
-        for value in ("2023-02-29", "2024-2-9", "20240229", "2024-02-29T00:00:00", "infinity", "today", NOON, 1, "")
+        for value in (
+            "2023-02-29",
+            "2024-2-9",
+            "20240229",
+            "2024-02-29T00:00:00",
+            "infinity",
+            "today",
+            NOON,
+            1,
+            "",
+        )
     ),
     *(
         ("TIMESTAMP", value)
         for value in (
-            *("2024-02-29", "2024-02-29T12:00", "2024-02-29T12:00:00Z", "2024-02-29T25:00:00", "infinity", "now"),
-            *("2024-02-29T12:00:00.0000001", date(2024, 2, 29), 1709208000, ZONED.astimezone(timezone(timedelta(hours=9)))),
+            *(
+                "2024-02-29",
+                "2024-02-29T12:00",
+                "2024-02-29T12:00:00Z",
+                "2024-02-29T25:00:00",
+                "infinity",
+                "now",
+            ),
+            *(
+                "2024-02-29T12:00:00.0000001",
+                date(2024, 2, 29),
+                1709208000,
+                ZONED.astimezone(timezone(timedelta(hours=9))),
+            ),
         )
     ),
     ("TIMESTAMP_S", NOON.replace(microsecond=1)),
@@ -135,7 +182,8 @@ def test_a_time_finer_than_microseconds_is_refused_not_cut():
 
 
 @pytest.mark.parametrize(
-    "type_", ["DOUBLE", "FLOAT", "TIME", "INTERVAL", "INTEGER[]", "STRUCT(a INTEGER)", "JSON", "ENUM('a', 'b')"]
+    "type_",
+    ["DOUBLE", "FLOAT", "TIME", "INTERVAL", "INTEGER[]", "STRUCT(a INTEGER)", "JSON", "ENUM('a', 'b')"],
 )
 def test_a_type_whose_equality_is_not_identity_is_no_key(type_):
     with pytest.raises(InvalidArgument) as refused:

@@ -51,6 +51,12 @@ def test_what_changes_a_result_is_pinned(side):
         "arrow_output_list_view": "false",
         "produce_arrow_string_view": "false",
         "errors_as_json": "true",
+        "enable_external_access": "false",
+        "python_enable_replacements": "false",
+        "autoinstall_known_extensions": "false",
+        "autoload_known_extensions": "false",
+        "allow_community_extensions": "false",
+        "allow_persistent_secrets": "false",
         "lock_configuration": "true",
     }
     assert settings(side).items() >= wanted.items()

@@ -8,7 +8,7 @@ from featurestore.model.errors import InvalidArgument
 from services.extraction.git_address import GitAddress, is_commit_id, kind_of, parse, pinned
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-SECRET = "hunter2"  # noqa: S105 - looked for in messages, no password
+SECRET = "hunter2"
 segment = st.text(
     st.characters(codec="utf-8", exclude_characters="/\\", exclude_categories=["Cc", "Cs"]),
     min_size=1,

@@ -46,14 +46,29 @@ GOLDEN = [
     ("SELECT t.Group FROM feature_store.t", "5d14e981ade6bc33"),
     ("SELECT t.group FROM feature_store.t", "9d3dd1fab6daaa73"),
     ("SELECT count(*) FROM feature_store.t GROUP BY a ORDER BY a DESC NULLS LAST", "86f9983f88f1f3ea"),
-    ("SELECT a, sum(b) OVER (PARTITION BY a ORDER BY c ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) FROM feature_store.t", "20a3008ffab82e4d"),
-    ("SELECT Q.* FROM feature_store.quotes Q LEFT JOIN feature_store.users U ON Q.user_id = U.user_id", "488545918ae20e5b"),
-    ("SELECT q.* FROM feature_store.quotes q LEFT JOIN feature_store.users u ON q.user_id = u.user_id", "78e1fb4bc4db17fd"),
+    (
+        "SELECT a, sum(b) OVER (PARTITION BY a ORDER BY c ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) FROM feature_store.t",
+        "20a3008ffab82e4d",
+    ),
+    (
+        "SELECT Q.* FROM feature_store.quotes Q LEFT JOIN feature_store.users U ON Q.user_id = U.user_id",
+        "488545918ae20e5b",
+    ),
+    (
+        "SELECT q.* FROM feature_store.quotes q LEFT JOIN feature_store.users u ON q.user_id = u.user_id",
+        "78e1fb4bc4db17fd",
+    ),
     ("WITH x AS (SELECT 1) SELECT * FROM x", "f2ce9a98e0a51a3f"),
     ("WITH x AS MATERIALIZED (SELECT 1) SELECT * FROM x", "043ccb65e6d64089"),
-    ("WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 3) SELECT * FROM r", "5c0c29119cde4282"),
+    (
+        "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 3) SELECT * FROM r",
+        "5c0c29119cde4282",
+    ),
     ("SELECT CASE WHEN a THEN 1 ELSE 2 END FROM feature_store.t", "bdaa1a117a5a847c"),
-    ("SELECT a FROM feature_store.t WHERE a BETWEEN 1 AND 2 OR a IN (3, 4) AND NOT a IS NULL", "4abd69720d806141"),
+    (
+        "SELECT a FROM feature_store.t WHERE a BETWEEN 1 AND 2 OR a IN (3, 4) AND NOT a IS NULL",
+        "4abd69720d806141",
+    ),
     ("SELECT a FROM feature_store.t WHERE a LIKE 'x%' ESCAPE '$'", "8a053cda8deacb64"),
     ("SELECT DISTINCT ON (a) a, b FROM feature_store.t", "0bafdd26999ae883"),
     ("SELECT a FROM feature_store.t UNION SELECT b FROM feature_store.u", "ab22d8eb93f1928e"),
@@ -70,9 +85,12 @@ GOLDEN = [
     ("FROM feature_store.t SELECT a", "dc3bb0697fcdad01"),
     ("VALUES (1), (2)", "900187b403caee7a"),
     ("PIVOT feature_store.t ON a IN (1, 2) USING sum(b)", "59f3de46234122e9"),
-    ('SELECT \'ä\', "ß" FROM feature_store.t', "6cbcb08e2728326e"),
+    ("SELECT 'ä', \"ß\" FROM feature_store.t", "6cbcb08e2728326e"),
     ("SELECT ä FROM feature_store.t", "09f97ec9bb5b1773"),
-    ("SELECT count(*) FILTER (WHERE a), string_agg(b, ',' ORDER BY b) FROM feature_store.t", "815553bdc50b526a"),
+    (
+        "SELECT count(*) FILTER (WHERE a), string_agg(b, ',' ORDER BY b) FROM feature_store.t",
+        "815553bdc50b526a",
+    ),
 ]
 
 
@@ -108,8 +126,10 @@ def test_canonical_text_is_its_own_canonical_text(sql):
 SAME = [
     (
         "SELECT a, count(*) FROM feature_store.t WHERE b IS NOT NULL GROUP BY a ORDER BY a DESC NULLS LAST LIMIT 3",
-        "select a,count ( * )\n\tfrom feature_store . t /* c /* nested */ */ where b is not null\n-- d\n"
-        "group by a order by a desc nulls last limit 3 ; -- e",
+        (
+            "select a,count ( * )\n\tfrom feature_store . t /* c /* nested */ */ where b is not null\n-- d\n"
+            "group by a order by a desc nulls last limit 3 ; -- e"
+        ),
     ),
     (
         "SELECT CASE WHEN a THEN CAST(b AS VARCHAR) ELSE NULL END FROM feature_store.t LEFT OUTER JOIN feature_store.u USING (a)",
@@ -127,7 +147,9 @@ def test_layout_comments_and_keyword_case_make_no_difference(one, other):
     assert parse(one).canonical == parse(other).canonical
 
 
-@given(st.lists(st.sampled_from([" ", "\n", "\t", "/* c */", "-- c\n", " /* '\" */ "]), min_size=1, max_size=4))
+@given(
+    st.lists(st.sampled_from([" ", "\n", "\t", "/* c */", "-- c\n", " /* '\" */ "]), min_size=1, max_size=4)
+)
 def test_any_layout_between_tokens_is_dropped(layout):
     gap = "".join(layout) + " "
     plain = "SELECT a . b , 'x' , c <> 1 FROM feature_store . t WHERE d ->> '$.e' = 'f'"

@@ -101,7 +101,11 @@ def test_what_is_not_one_pure_select_is_refused(sql, reason):
     with pytest.raises(InvalidArgument) as refused:
         parse(sql)
     assert refused.value.reason == reason
-    assert "duckdb" not in refused.value.message.lower() or reason in ("SQL_SYNTAX", "SQL_TABLE_FUNCTION", "UNKNOWN_TABLE")
+    assert "duckdb" not in refused.value.message.lower() or reason in (
+        "SQL_SYNTAX",
+        "SQL_TABLE_FUNCTION",
+        "UNKNOWN_TABLE",
+    )
 
 
 ACCEPTED = [

@@ -11,7 +11,9 @@ from featurestore.model.query import OrderTerm
 @pytest.fixture(scope="module")
 def engine():
     with profile.connect(threads=2, memory_limit="500MB") as connection:
-        connection.execute("CREATE TABLE feature_store.quotes (user_id INTEGER, amount DOUBLE, seen TIMESTAMP)")
+        connection.execute(
+            "CREATE TABLE feature_store.quotes (user_id INTEGER, amount DOUBLE, seen TIMESTAMP)"
+        )
         connection.execute("CREATE TABLE feature_store.users (user_id INTEGER, name VARCHAR)")
         yield connection
 
@@ -109,7 +111,12 @@ def test_a_join_using_its_key_has_each_column_once(engine):
     ("sql", "reason", "names", "place"),
     [
         ("SELECT usr_id FROM feature_store.quotes", "UNKNOWN_COLUMN", ("usr_id", "user_id"), ("1", "8")),
-        ("SELECT 'ä',\n  q.usr FROM feature_store.quotes q", "UNKNOWN_COLUMN", ("usr", "user_id"), ("2", "3")),
+        (
+            "SELECT 'ä',\n  q.usr FROM feature_store.quotes q",
+            "UNKNOWN_COLUMN",
+            ("usr", "user_id"),
+            ("2", "3"),
+        ),
         ("SELECT * FROM feature_store.quots", "UNKNOWN_TABLE", ("quots", "quotes"), ("1", "15")),
         ("SELECT x.user_id FROM feature_store.quotes q", "UNKNOWN_TABLE", ("x", "q"), ("1", "8")),
         ("SELECT abs('a'::VARCHAR)", "SQL_BIND", ("abs(VARCHAR)",), ("1", "8")),

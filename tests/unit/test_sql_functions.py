@@ -5,7 +5,50 @@ from featurestore.engine.sql_check import parse
 from featurestore.model.errors import InvalidArgument
 
 # As DuckDB 1.5.5 labels them; `age`, `current_localtime` and `getvariable` show that the labels can't be trusted.
-IMPURE = ["random", "setseed", "uuid", "uuidv4", "uuidv7", "gen_random_uuid", "nextval", "currval", "getvariable", "current_setting", "current_query", "current_query_id", "current_connection_id", "current_transaction_id", "txid_current", "current_database", "current_schema", "current_schemas", "in_search_path", "sleep_ms", "write_log", "error", "stats", "vector_type", "reservoir_quantile", "json_execute_serialized_sql", "json_serialize_sql", "json_deserialize_sql", "json_serialize_plan", "query", "query_table", "repeat", "list_resize", "list_aggregate", "pg_sleep", "session_user", "current_user", "current_role", "current_catalog", "get_block_size", "bitstring", "create_sort_key"]
+IMPURE = [
+    "random",
+    "setseed",
+    "uuid",
+    "uuidv4",
+    "uuidv7",
+    "gen_random_uuid",
+    "nextval",
+    "currval",
+    "getvariable",
+    "current_setting",
+    "current_query",
+    "current_query_id",
+    "current_connection_id",
+    "current_transaction_id",
+    "txid_current",
+    "current_database",
+    "current_schema",
+    "current_schemas",
+    "in_search_path",
+    "sleep_ms",
+    "write_log",
+    "error",
+    "stats",
+    "vector_type",
+    "reservoir_quantile",
+    "json_execute_serialized_sql",
+    "json_serialize_sql",
+    "json_deserialize_sql",
+    "json_serialize_plan",
+    "query",
+    "query_table",
+    "repeat",
+    "list_resize",
+    "list_aggregate",
+    "pg_sleep",
+    "session_user",
+    "current_user",
+    "current_role",
+    "current_catalog",
+    "get_block_size",
+    "bitstring",
+    "create_sort_key",
+]
 
 
 def test_every_allowed_function_exists():

@@ -31,8 +31,8 @@ class FeatureStoreServiceStub:
     Every error is a google.rpc.Status with a google.rpc.ErrorInfo (domain `featurestore`): a stable `reason`, and every
     variable of the message in `metadata`. Besides those named at each call, every call may answer
     - DEADLINE_EXCEEDED (`DEADLINE`; for streams also `STREAM_IDLE`: the reader took nothing for a minute), CANCELLED;
-    - UNAVAILABLE (`PEER_UNAVAILABLE`, `CATALOG_UNAVAILABLE`, `STOPPING`, `ETL_BUSY`: try again; `READ_ONLY`: the log can't
-    be written);
+    - UNAVAILABLE (`PEER_UNAVAILABLE`, `CATALOG_UNAVAILABLE`, `WAREHOUSE_BEHIND`, `STOPPING`, `ETL_BUSY`: try again;
+    `GIT_UNREACHABLE`: a script is neither cached nor fetched; `READ_ONLY`: the log can't be written);
     - RESOURCE_EXHAUSTED (`QUERY_MEMORY`, `MEMORY`, `WRITES_WAITING`, `BUSY`, `MESSAGE_TOO_LARGE`: no room for this call);
     - INVALID_ARGUMENT (`MISSING_FIELD`, `BAD_FIELD`, `BAD_VALUE`, `BAD_MESSAGE`: the message itself is malformed);
     - FAILED_PRECONDITION (`OTHER_LOG`: the warehouse is of another log);
@@ -151,8 +151,8 @@ class FeatureStoreServiceServicer:
     Every error is a google.rpc.Status with a google.rpc.ErrorInfo (domain `featurestore`): a stable `reason`, and every
     variable of the message in `metadata`. Besides those named at each call, every call may answer
     - DEADLINE_EXCEEDED (`DEADLINE`; for streams also `STREAM_IDLE`: the reader took nothing for a minute), CANCELLED;
-    - UNAVAILABLE (`PEER_UNAVAILABLE`, `CATALOG_UNAVAILABLE`, `STOPPING`, `ETL_BUSY`: try again; `READ_ONLY`: the log can't
-    be written);
+    - UNAVAILABLE (`PEER_UNAVAILABLE`, `CATALOG_UNAVAILABLE`, `WAREHOUSE_BEHIND`, `STOPPING`, `ETL_BUSY`: try again;
+    `GIT_UNREACHABLE`: a script is neither cached nor fetched; `READ_ONLY`: the log can't be written);
     - RESOURCE_EXHAUSTED (`QUERY_MEMORY`, `MEMORY`, `WRITES_WAITING`, `BUSY`, `MESSAGE_TOO_LARGE`: no room for this call);
     - INVALID_ARGUMENT (`MISSING_FIELD`, `BAD_FIELD`, `BAD_VALUE`, `BAD_MESSAGE`: the message itself is malformed);
     - FAILED_PRECONDITION (`OTHER_LOG`: the warehouse is of another log);
@@ -176,7 +176,7 @@ class FeatureStoreServiceServicer:
         """Drops a table and its rows.
 
         Errors: NOT_FOUND (`UNKNOWN_TABLE`), FAILED_PRECONDITION (`TABLE_IN_USE`: a saved query reads it; `force` drops it
-        all the same), INVALID_ARGUMENT (`BAD_NAME`).
+        all the same).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -185,7 +185,7 @@ class FeatureStoreServiceServicer:
     def GetTable(self, request, context):
         """One table.
 
-        Errors: NOT_FOUND (`UNKNOWN_TABLE`), INVALID_ARGUMENT (`BAD_NAME`).
+        Errors: NOT_FOUND (`UNKNOWN_TABLE`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -280,8 +280,7 @@ class FeatureStoreServiceServicer:
 
         Errors: INVALID_ARGUMENT (those of QueryRealtime; `ETL_OF_OTHER_QUERY`), NOT_FOUND (`UNKNOWN_QUERY`,
         `UNKNOWN_ETL`), FAILED_PRECONDITION (`CONTRACT_BROKEN`, `ETL_EXCEPTION`, `ETL_NO_FRAME`, `QUERY_SCHEMA_CHANGED`),
-        DEADLINE_EXCEEDED (`ETL_TIMEOUT`), RESOURCE_EXHAUSTED (`ANSWER_TOO_LARGE`, `ETL_OUTPUT`), UNAVAILABLE
-        (`GIT_UNREACHABLE`).
+        DEADLINE_EXCEEDED (`ETL_TIMEOUT`), RESOURCE_EXHAUSTED (`ANSWER_TOO_LARGE`, `ETL_OUTPUT`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -302,7 +301,7 @@ class FeatureStoreServiceServicer:
 
         Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `KEYS_EMPTY`, `BAD_SAMPLE`, `ETL_OF_OTHER_QUERY`,
         `BAD_ID`, `ID_OF_OTHER_KIND`, `MISSING_ID`, `BAD_NAME`), NOT_FOUND (`UNKNOWN_QUERY`, `UNKNOWN_ETL`),
-        FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`), UNAVAILABLE (`WAREHOUSE_BEHIND`).
+        FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -474,8 +473,8 @@ class FeatureStoreService:
     Every error is a google.rpc.Status with a google.rpc.ErrorInfo (domain `featurestore`): a stable `reason`, and every
     variable of the message in `metadata`. Besides those named at each call, every call may answer
     - DEADLINE_EXCEEDED (`DEADLINE`; for streams also `STREAM_IDLE`: the reader took nothing for a minute), CANCELLED;
-    - UNAVAILABLE (`PEER_UNAVAILABLE`, `CATALOG_UNAVAILABLE`, `STOPPING`, `ETL_BUSY`: try again; `READ_ONLY`: the log can't
-    be written);
+    - UNAVAILABLE (`PEER_UNAVAILABLE`, `CATALOG_UNAVAILABLE`, `WAREHOUSE_BEHIND`, `STOPPING`, `ETL_BUSY`: try again;
+    `GIT_UNREACHABLE`: a script is neither cached nor fetched; `READ_ONLY`: the log can't be written);
     - RESOURCE_EXHAUSTED (`QUERY_MEMORY`, `MEMORY`, `WRITES_WAITING`, `BUSY`, `MESSAGE_TOO_LARGE`: no room for this call);
     - INVALID_ARGUMENT (`MISSING_FIELD`, `BAD_FIELD`, `BAD_VALUE`, `BAD_MESSAGE`: the message itself is malformed);
     - FAILED_PRECONDITION (`OTHER_LOG`: the warehouse is of another log);

@@ -32,8 +32,8 @@ class FeatureStoreServiceStub:
     Every error is a google.rpc.Status with a google.rpc.ErrorInfo (domain `featurestore`): a stable `reason`, and every
     variable of the message in `metadata`. Besides those named at each call, every call may answer
     - DEADLINE_EXCEEDED (`DEADLINE`; for streams also `STREAM_IDLE`: the reader took nothing for a minute), CANCELLED;
-    - UNAVAILABLE (`PEER_UNAVAILABLE`, `CATALOG_UNAVAILABLE`, `STOPPING`, `ETL_BUSY`: try again; `READ_ONLY`: the log can't
-      be written);
+    - UNAVAILABLE (`PEER_UNAVAILABLE`, `CATALOG_UNAVAILABLE`, `WAREHOUSE_BEHIND`, `STOPPING`, `ETL_BUSY`: try again;
+      `GIT_UNREACHABLE`: a script is neither cached nor fetched; `READ_ONLY`: the log can't be written);
     - RESOURCE_EXHAUSTED (`QUERY_MEMORY`, `MEMORY`, `WRITES_WAITING`, `BUSY`, `MESSAGE_TOO_LARGE`: no room for this call);
     - INVALID_ARGUMENT (`MISSING_FIELD`, `BAD_FIELD`, `BAD_VALUE`, `BAD_MESSAGE`: the message itself is malformed);
     - FAILED_PRECONDITION (`OTHER_LOG`: the warehouse is of another log);
@@ -57,12 +57,12 @@ class FeatureStoreServiceStub:
     """Drops a table and its rows.
 
     Errors: NOT_FOUND (`UNKNOWN_TABLE`), FAILED_PRECONDITION (`TABLE_IN_USE`: a saved query reads it; `force` drops it
-    all the same), INVALID_ARGUMENT (`BAD_NAME`).
+    all the same).
     """
     GetTable: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.GetTableRequest, _gateway_pb2.GetTableResponse]
     """One table.
 
-    Errors: NOT_FOUND (`UNKNOWN_TABLE`), INVALID_ARGUMENT (`BAD_NAME`).
+    Errors: NOT_FOUND (`UNKNOWN_TABLE`).
     """
     ListTables: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.ListTablesRequest, _gateway_pb2.ListTablesResponse]
     """Tables by name.
@@ -125,8 +125,7 @@ class FeatureStoreServiceStub:
 
     Errors: INVALID_ARGUMENT (those of QueryRealtime; `ETL_OF_OTHER_QUERY`), NOT_FOUND (`UNKNOWN_QUERY`,
     `UNKNOWN_ETL`), FAILED_PRECONDITION (`CONTRACT_BROKEN`, `ETL_EXCEPTION`, `ETL_NO_FRAME`, `QUERY_SCHEMA_CHANGED`),
-    DEADLINE_EXCEEDED (`ETL_TIMEOUT`), RESOURCE_EXHAUSTED (`ANSWER_TOO_LARGE`, `ETL_OUTPUT`), UNAVAILABLE
-    (`GIT_UNREACHABLE`).
+    DEADLINE_EXCEEDED (`ETL_TIMEOUT`), RESOURCE_EXHAUSTED (`ANSWER_TOO_LARGE`, `ETL_OUTPUT`).
     """
     Explain: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.ExplainRequest, _gateway_pb2.ExplainResponse]
     """How a saved query is served by an index key.
@@ -139,7 +138,7 @@ class FeatureStoreServiceStub:
 
     Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `KEYS_EMPTY`, `BAD_SAMPLE`, `ETL_OF_OTHER_QUERY`,
     `BAD_ID`, `ID_OF_OTHER_KIND`, `MISSING_ID`, `BAD_NAME`), NOT_FOUND (`UNKNOWN_QUERY`, `UNKNOWN_ETL`),
-    FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`), UNAVAILABLE (`WAREHOUSE_BEHIND`).
+    FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`).
     """
     GetQuery: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.GetQueryRequest, _gateway_pb2.GetQueryResponse]
     """One saved query.
@@ -178,8 +177,8 @@ class FeatureStoreServiceAsyncStub(FeatureStoreServiceStub):
     Every error is a google.rpc.Status with a google.rpc.ErrorInfo (domain `featurestore`): a stable `reason`, and every
     variable of the message in `metadata`. Besides those named at each call, every call may answer
     - DEADLINE_EXCEEDED (`DEADLINE`; for streams also `STREAM_IDLE`: the reader took nothing for a minute), CANCELLED;
-    - UNAVAILABLE (`PEER_UNAVAILABLE`, `CATALOG_UNAVAILABLE`, `STOPPING`, `ETL_BUSY`: try again; `READ_ONLY`: the log can't
-      be written);
+    - UNAVAILABLE (`PEER_UNAVAILABLE`, `CATALOG_UNAVAILABLE`, `WAREHOUSE_BEHIND`, `STOPPING`, `ETL_BUSY`: try again;
+      `GIT_UNREACHABLE`: a script is neither cached nor fetched; `READ_ONLY`: the log can't be written);
     - RESOURCE_EXHAUSTED (`QUERY_MEMORY`, `MEMORY`, `WRITES_WAITING`, `BUSY`, `MESSAGE_TOO_LARGE`: no room for this call);
     - INVALID_ARGUMENT (`MISSING_FIELD`, `BAD_FIELD`, `BAD_VALUE`, `BAD_MESSAGE`: the message itself is malformed);
     - FAILED_PRECONDITION (`OTHER_LOG`: the warehouse is of another log);
@@ -200,12 +199,12 @@ class FeatureStoreServiceAsyncStub(FeatureStoreServiceStub):
     """Drops a table and its rows.
 
     Errors: NOT_FOUND (`UNKNOWN_TABLE`), FAILED_PRECONDITION (`TABLE_IN_USE`: a saved query reads it; `force` drops it
-    all the same), INVALID_ARGUMENT (`BAD_NAME`).
+    all the same).
     """
     GetTable: _aio.UnaryUnaryMultiCallable[_gateway_pb2.GetTableRequest, _gateway_pb2.GetTableResponse]  # type: ignore[assignment]
     """One table.
 
-    Errors: NOT_FOUND (`UNKNOWN_TABLE`), INVALID_ARGUMENT (`BAD_NAME`).
+    Errors: NOT_FOUND (`UNKNOWN_TABLE`).
     """
     ListTables: _aio.UnaryUnaryMultiCallable[_gateway_pb2.ListTablesRequest, _gateway_pb2.ListTablesResponse]  # type: ignore[assignment]
     """Tables by name.
@@ -268,8 +267,7 @@ class FeatureStoreServiceAsyncStub(FeatureStoreServiceStub):
 
     Errors: INVALID_ARGUMENT (those of QueryRealtime; `ETL_OF_OTHER_QUERY`), NOT_FOUND (`UNKNOWN_QUERY`,
     `UNKNOWN_ETL`), FAILED_PRECONDITION (`CONTRACT_BROKEN`, `ETL_EXCEPTION`, `ETL_NO_FRAME`, `QUERY_SCHEMA_CHANGED`),
-    DEADLINE_EXCEEDED (`ETL_TIMEOUT`), RESOURCE_EXHAUSTED (`ANSWER_TOO_LARGE`, `ETL_OUTPUT`), UNAVAILABLE
-    (`GIT_UNREACHABLE`).
+    DEADLINE_EXCEEDED (`ETL_TIMEOUT`), RESOURCE_EXHAUSTED (`ANSWER_TOO_LARGE`, `ETL_OUTPUT`).
     """
     Explain: _aio.UnaryUnaryMultiCallable[_gateway_pb2.ExplainRequest, _gateway_pb2.ExplainResponse]  # type: ignore[assignment]
     """How a saved query is served by an index key.
@@ -282,7 +280,7 @@ class FeatureStoreServiceAsyncStub(FeatureStoreServiceStub):
 
     Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `KEYS_EMPTY`, `BAD_SAMPLE`, `ETL_OF_OTHER_QUERY`,
     `BAD_ID`, `ID_OF_OTHER_KIND`, `MISSING_ID`, `BAD_NAME`), NOT_FOUND (`UNKNOWN_QUERY`, `UNKNOWN_ETL`),
-    FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`), UNAVAILABLE (`WAREHOUSE_BEHIND`).
+    FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`).
     """
     GetQuery: _aio.UnaryUnaryMultiCallable[_gateway_pb2.GetQueryRequest, _gateway_pb2.GetQueryResponse]  # type: ignore[assignment]
     """One saved query.
@@ -320,8 +318,8 @@ class FeatureStoreServiceServicer(metaclass=_abc_1.ABCMeta):
     Every error is a google.rpc.Status with a google.rpc.ErrorInfo (domain `featurestore`): a stable `reason`, and every
     variable of the message in `metadata`. Besides those named at each call, every call may answer
     - DEADLINE_EXCEEDED (`DEADLINE`; for streams also `STREAM_IDLE`: the reader took nothing for a minute), CANCELLED;
-    - UNAVAILABLE (`PEER_UNAVAILABLE`, `CATALOG_UNAVAILABLE`, `STOPPING`, `ETL_BUSY`: try again; `READ_ONLY`: the log can't
-      be written);
+    - UNAVAILABLE (`PEER_UNAVAILABLE`, `CATALOG_UNAVAILABLE`, `WAREHOUSE_BEHIND`, `STOPPING`, `ETL_BUSY`: try again;
+      `GIT_UNREACHABLE`: a script is neither cached nor fetched; `READ_ONLY`: the log can't be written);
     - RESOURCE_EXHAUSTED (`QUERY_MEMORY`, `MEMORY`, `WRITES_WAITING`, `BUSY`, `MESSAGE_TOO_LARGE`: no room for this call);
     - INVALID_ARGUMENT (`MISSING_FIELD`, `BAD_FIELD`, `BAD_VALUE`, `BAD_MESSAGE`: the message itself is malformed);
     - FAILED_PRECONDITION (`OTHER_LOG`: the warehouse is of another log);
@@ -352,7 +350,7 @@ class FeatureStoreServiceServicer(metaclass=_abc_1.ABCMeta):
         """Drops a table and its rows.
 
         Errors: NOT_FOUND (`UNKNOWN_TABLE`), FAILED_PRECONDITION (`TABLE_IN_USE`: a saved query reads it; `force` drops it
-        all the same), INVALID_ARGUMENT (`BAD_NAME`).
+        all the same).
         """
 
     @_abc_1.abstractmethod
@@ -363,7 +361,7 @@ class FeatureStoreServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_gateway_pb2.GetTableResponse, _abc.Awaitable[_gateway_pb2.GetTableResponse]]:
         """One table.
 
-        Errors: NOT_FOUND (`UNKNOWN_TABLE`), INVALID_ARGUMENT (`BAD_NAME`).
+        Errors: NOT_FOUND (`UNKNOWN_TABLE`).
         """
 
     @_abc_1.abstractmethod
@@ -474,8 +472,7 @@ class FeatureStoreServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: INVALID_ARGUMENT (those of QueryRealtime; `ETL_OF_OTHER_QUERY`), NOT_FOUND (`UNKNOWN_QUERY`,
         `UNKNOWN_ETL`), FAILED_PRECONDITION (`CONTRACT_BROKEN`, `ETL_EXCEPTION`, `ETL_NO_FRAME`, `QUERY_SCHEMA_CHANGED`),
-        DEADLINE_EXCEEDED (`ETL_TIMEOUT`), RESOURCE_EXHAUSTED (`ANSWER_TOO_LARGE`, `ETL_OUTPUT`), UNAVAILABLE
-        (`GIT_UNREACHABLE`).
+        DEADLINE_EXCEEDED (`ETL_TIMEOUT`), RESOURCE_EXHAUSTED (`ANSWER_TOO_LARGE`, `ETL_OUTPUT`).
         """
 
     @_abc_1.abstractmethod
@@ -500,7 +497,7 @@ class FeatureStoreServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `KEYS_EMPTY`, `BAD_SAMPLE`, `ETL_OF_OTHER_QUERY`,
         `BAD_ID`, `ID_OF_OTHER_KIND`, `MISSING_ID`, `BAD_NAME`), NOT_FOUND (`UNKNOWN_QUERY`, `UNKNOWN_ETL`),
-        FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`), UNAVAILABLE (`WAREHOUSE_BEHIND`).
+        FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`).
         """
 
     @_abc_1.abstractmethod
