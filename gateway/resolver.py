@@ -80,14 +80,15 @@ class Resolver:
         found = await self.etl(etl)
         if query and query != found.query_id and not await self._names_query(query, found.query_id):
             other = await self.query(query)
-            raise InvalidArgument(
-                "ETL_OF_OTHER_QUERY",
-                f"ETL {found.etl_id} belongs to query {found.query_id}, not to {other.query_id}: "
-                "give its own query, or save the ETL for this one",
-                etl=found.etl_id,
-                query=found.query_id,
-                asked=other.query_id,
-            )
+            if other.query_id != found.query_id:
+                raise InvalidArgument(
+                    "ETL_OF_OTHER_QUERY",
+                    f"ETL {found.etl_id} belongs to query {found.query_id}, not to {other.query_id}: "
+                    "give its own query, or save the ETL for this one",
+                    etl=found.etl_id,
+                    query=found.query_id,
+                    asked=other.query_id,
+                )
         return await self._query_by_id(found.query_id), found
 
     async def fresh_query(self, reference: str) -> Query:
@@ -105,13 +106,19 @@ class Resolver:
     async def keep_query(self, query: Query) -> Query:
         """Remember a query that the catalogue returned; a name saved just now is seen at once."""
         self._forget_names(Kind.QUERY, query.names)
-        _remember(self._queries, query.query_id, query)
-        await self._known.put("query", query.query_id, query_to_proto(query).SerializeToString())
-        return query
+        return await self._remember_query(query)
 
     async def keep_etl(self, etl: Etl) -> Etl:
         """Remember an ETL that the catalogue returned; a name saved just now is seen at once."""
         self._forget_names(Kind.ETL, etl.names)
+        return await self._remember_etl(etl)
+
+    async def _remember_query(self, query: Query) -> Query:
+        _remember(self._queries, query.query_id, query)
+        await self._known.put("query", query.query_id, query_to_proto(query).SerializeToString())
+        return query
+
+    async def _remember_etl(self, etl: Etl) -> Etl:
         _remember(self._etls, etl.etl_id, etl)
         await self._known.put("etl", etl.etl_id, etl_to_proto(etl).SerializeToString())
         return etl
@@ -187,7 +194,7 @@ class Resolver:
             query = query_from_proto(common_pb2.Query.FromString(content))
             _remember(self._queries, query_id, query)
             return query
-        return await self.keep_query(await self._catalog.get_query(query_id))
+        return await self._remember_query(await self._catalog.get_query(query_id))
 
     async def _etl_by_id(self, etl_id: str) -> Etl:
         kept = self._etls.get(etl_id)
@@ -199,7 +206,7 @@ class Resolver:
             etl = etl_from_proto(common_pb2.Etl.FromString(content))
             _remember(self._etls, etl_id, etl)
             return etl
-        return await self.keep_etl(await self._catalog.get_etl(etl_id))
+        return await self._remember_etl(await self._catalog.get_etl(etl_id))
 
 
 _Key = TypeVar("_Key")

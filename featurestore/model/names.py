@@ -70,7 +70,8 @@ def check_name(name: str, kind: Kind, field: str = "name") -> str:
     ):
         raise InvalidArgument(
             "BAD_NAME",
-            f"{field} {name[:80]!r} is no name for a {kind.value}: write letters, digits, '_', '.' or '-', "
+            f"{field} {name[:80]!r} is no name for {'an ETL' if kind is Kind.ETL else 'a query'}: "
+            "write letters, digits, '_', '.' or '-', "
             f"a letter or '_' first, at most {_MAX_NAME_LENGTH} characters, not starting with qry_ or etl_",
             field=field,
             name=name[:80],

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from featurestore.client.sync import Store
+from tests.conformance.world import World
 from tests.support.stores import ARRANGEMENTS, Arrangement, chosen
 
 
@@ -31,6 +32,12 @@ def store(arrangement: Arrangement) -> Store:
 def target(arrangement: Arrangement) -> str:
     """The gateway's address, for stubs and for the async client."""
     return arrangement.target
+
+
+@pytest.fixture(scope="session")
+def world(arrangement: Arrangement, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Tables, saved queries and a repository in the running store, each made when it is first used."""
+    return World(arrangement.client, arrangement.target, arrangement.name, tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ HEADER = "from etl_abc import AbstractEtl\nclass Etl(AbstractEtl):\n    def extr
 SCRIPTS = {
     "good.py": HEADER
     + "        f = self.df[['user_id']].copy()\n        f['twice'] = self.df['amount'] * 2\n        return f\n",
+    "same.py": HEADER + "        return self.df\n",
     "raises.py": HEADER + "        a = 1\n        raise ValueError('on purpose')\n",
     "no_frame.py": HEADER + "        return 5\n",
     "endless.py": HEADER + "        while True:\n            pass\n",
@@ -93,16 +94,27 @@ class World:
         return self.store.query_train(f"SELECT user_id FROM feature_store.{self.orders}", save=True).query_id
 
     @cached_property
-    def stale_query(self) -> str:
-        """A saved query whose table has lost the column that it returns."""
+    def stale(self) -> tuple[str, str]:
+        """A saved query whose table has lost the column `v` that it returns, and an ETL of it."""
         table = self.name("stale")
         self.store.publish(table, [{"k": 1, "v": 1.5}], primary_key="k")
         query = self.store.query_train(
             f"SELECT * FROM feature_store.{table}", save=True, index_key="k"
         ).query_id
+        etl = self.store.extract_train(query, self.script("same.py"), save=True).etl_id
         self.store.drop_table(table, force=True)
         self.store.publish(table, [{"k": 1, "w": 1.5}], primary_key="k")
-        return query
+        return query, etl
+
+    @property
+    def stale_query(self) -> str:
+        """The query of `stale`."""
+        return self.stale[0]
+
+    @property
+    def stale_etl(self) -> str:
+        """The ETL of `stale`."""
+        return self.stale[1]
 
     @cached_property
     def wide_query(self) -> str:

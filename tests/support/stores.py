@@ -28,12 +28,14 @@ class Arrangement:
         client: connected, blocking.
         target: the gateway, for stubs and other clients.
         processes: the services by name; none in local mode.
+        addresses: where each of them listens.
     """
 
     name: str
     client: Store
     target: str
     processes: Mapping[str, Process] = field(default_factory=dict)
+    addresses: Mapping[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -74,7 +76,7 @@ def processes(folder: Path) -> Iterator[Arrangement]:
         for name, process in started.items():
             process.wait_until_serving(address[name])
         client = stack.enter_context(featurestore.connect(address["gateway"]))
-        yield Arrangement("processes", client, address["gateway"], started)
+        yield Arrangement("processes", client, address["gateway"], started, address)
 
 
 @contextmanager

@@ -1,0 +1,135 @@
+"""ETLs: pinned code from git, run on one value's rows at a time, held to its contract and its time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from featurestore.client.sync import Store
+from featurestore.model.errors import DeadlineExceeded, FailedPrecondition
+from tests.conformance.world import HEADER, World
+from tests.support.git_repos import GitRepo
+
+Fresh = Callable[[str], str]
+SERVING_SECONDS = 2.0
+
+
+def live(world: World, path: str, value: object = 1, **how: Any) -> Any:
+    return world.store.extract_realtime(None, world.etl(path), index_key="user_id", index_value=value, **how)
+
+
+def test_an_etl_from_git_is_trained_saved_and_served_by_id(world: World) -> None:
+    trained = world.store.extract_train(world.query, world.script("good.py"), save=True)
+    assert trained.etl_id.startswith("etl_")
+    assert sorted(trained.to_pandas()["twice"].dropna()) == [2.0, 3.0, 5.0, 16.0]
+
+    served = live(world, "good.py")
+
+    assert sorted(row["twice"] for row in served.to_pylist()) == [3.0, 5.0]
+    assert served.schema == trained.contract == trained.to_arrow().schema
+    assert (served.info.query_id, served.info.etl_id) == (world.query, trained.etl_id)
+    assert served.info.blob_sha256 == world.store.get_etl(trained.etl_id).blob_sha256
+
+
+def test_a_value_without_rows_is_absent_with_the_contract_s_schema_and_the_etl_is_not_called(
+    world: World,
+) -> None:
+    served = live(world, "raises_on_few.py", value=99)  # it raises on fewer than three rows, so on none
+    assert [answer.outcome for answer in served.answers] == ["absent"]
+    assert served.to_arrow().num_rows == 0
+    assert served.schema == world.store.get_etl(world.etl("raises_on_few.py")).contract
+
+
+def test_a_saved_etl_is_run_again_in_training_by_id_and_by_name(world: World, fresh: Fresh) -> None:
+    store, name = world.store, fresh("an_etl")
+    saved = store.extract_train(world.query, world.script("good.py"), save=True, name=name)
+    for reference in (saved.etl_id, name, f"{name}@1"):
+        again = store.extract_train(world.query, reference)
+        assert again.contract == saved.contract
+        assert sorted(again.to_arrow()["twice"].drop_null().to_pylist()) == [2.0, 3.0, 5.0, 16.0]
+
+
+def test_a_local_script_runs_as_it_is_on_disk_and_is_saved_once_it_is_committed(
+    world: World, fresh: Fresh
+) -> None:
+    store = world.store
+    with GitRepo(world.folder / fresh("repo")) as repo:
+        repo.commit({"etl.py": f"{HEADER}        return self.df[['user_id']]\n"})
+        changed = f"{HEADER}        return self.df[['user_id', 'day']]\n"
+        file = repo.write("etl.py", changed)
+        assert store.extract_train(world.query, str(file)).to_arrow().schema.names == ["user_id", "day"]
+        with pytest.raises(FailedPrecondition) as refused:
+            store.extract_train(world.query, str(file), save=True)
+        assert refused.value.reason == "ETL_NOT_COMMITTED"
+
+        repo.commit({"etl.py": changed})
+
+        saved = store.extract_train(world.query, str(file), save=True)
+        assert saved.contract.names == ["user_id", "day"]
+        served = store.extract_realtime(None, saved.etl_id, index_key="user_id", index_value=2)
+        assert {row["day"] for row in served.to_pylist()} == {None, "d"}
+
+
+def test_a_broken_contract_names_the_column_and_both_types(world: World) -> None:
+    with pytest.raises(FailedPrecondition) as refused:
+        live(world, "breaks_contract.py")
+    assert refused.value.reason == "CONTRACT_BROKEN"
+    for said in ("mean", "int64", "double"):
+        assert said in refused.value.message
+
+
+@pytest.mark.parametrize("value", [1, 2])
+def test_what_an_etl_raises_is_told_by_type_and_line_and_the_next_call_is_served(
+    world: World, value: int
+) -> None:
+    with pytest.raises(FailedPrecondition) as refused:
+        live(world, "raises_on_few.py", value=value)
+    assert refused.value.reason == "ETL_EXCEPTION"
+    assert "KeyError" in refused.value.message
+    assert "raises_on_few.py" in refused.value.message
+    assert live(world, "good.py", value=value).to_arrow().num_rows == 2
+
+
+def test_an_etl_that_never_ends_is_ended_and_the_store_serves_on(world: World) -> None:
+    etl = world.etl("endless_on_few.py")
+    started = time.monotonic()
+    with pytest.raises(DeadlineExceeded) as refused:
+        world.store.extract_realtime(None, etl, index_key="user_id", index_value=1)
+    assert refused.value.reason == "ETL_TIMEOUT"
+    assert time.monotonic() - started >= SERVING_SECONDS * 0.9
+    assert live(world, "good.py").to_arrow().num_rows == 2
+
+
+def test_training_that_fails_saves_nothing(world: World) -> None:
+    before = world.store.status().etls
+    for path, reason in [
+        ("raises.py", "ETL_EXCEPTION"),
+        ("no_frame.py", "ETL_NO_FRAME"),
+        ("undecided.py", "CONTRACT_UNDECIDED"),
+    ]:
+        with pytest.raises(FailedPrecondition) as refused:
+            world.store.extract_train(world.query, world.script(path), save=True)
+        assert refused.value.reason == reason
+    assert world.store.status().etls == before
+
+
+def test_one_bad_value_among_many_fails_the_call_as_it_fails_alone(world: World) -> None:
+    etl = world.etl("none_on_few.py")
+    with pytest.raises(FailedPrecondition) as refused:
+        world.store.extract_realtime(None, etl, index_key="user_id", index_values=[99, 1])
+    assert refused.value.reason == "ETL_NO_FRAME"
+
+
+def test_an_etl_saved_from_a_repository_that_is_gone_is_served_on(
+    store: Store, world: World, fresh: Fresh
+) -> None:
+    folder = world.folder / fresh("repo")
+    with GitRepo(folder) as repo:
+        repo.commit({"etl.py": f"{HEADER}        return self.df[['user_id']]\n"})
+        etl = store.extract_train(world.query, f"{repo.url}@main#etl.py", save=True).etl_id
+    folder.rename(folder.with_name(f"{folder.name}_gone"))
+    assert store.extract_realtime(None, etl, index_key="user_id", index_value=1).to_arrow().num_rows == 2
+    assert store.extract_train(world.query, etl).to_arrow().num_rows == 5
