@@ -21,7 +21,7 @@ TEXT = "# an ETL\n"
 _SLACK_SECONDS = 5.0
 """How much later than its time a fetch may end on a busy machine; it would hang for longer."""
 _HANGS_SECONDS = 30.0
-_NOISE = random.Random(1).randbytes(250_000)  # noqa: S311 - bytes that don't compress, no secret
+_NOISE = random.Random(1).randbytes(250_000)
 _ADVERTISEMENT = {"Content-Type": "application/x-git-upload-pack-advertisement"}
 
 

@@ -117,7 +117,7 @@ def test_two_empty_tables_are_equal():
 
 
 def test_many_rows_whose_sums_differ_in_their_last_bits_are_paired_quickly():
-    chance = random.Random(7)  # noqa: S311 - test data
+    chance = random.Random(7)
     values = [chance.random() for _ in range(10_000)]
     noisy = [v * (1 + 3e-16) for v in values]
     chance.shuffle(noisy)
