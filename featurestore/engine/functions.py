@@ -97,6 +97,9 @@ var_samp variance wavg weighted_avg
 
 _WINDOW = "cume_dist dense_rank percent_rank rank rank_dense"
 
+AGGREGATES = _words(_AGGREGATES)
+"""Aggregates that are determined by their input; some are macros, which DuckDB does not list as aggregates."""
+
 ORDER_SENSITIVE = _words("""
     any_value approx_quantile approx_top_k arbitrary arg_max arg_max_null arg_max_nulls_last arg_min arg_min_null
     arg_min_nulls_last argmax argmin array_agg fill first first_value group_concat json_group_array json_group_object

@@ -58,6 +58,14 @@ def function_names() -> frozenset[str]:
         return frozenset(name for (name,) in cursor.execute(_FUNCTION_NAMES).fetchall())
 
 
+@cache
+def aggregate_names() -> frozenset[str]:
+    """Those of them that DuckDB lists as aggregates."""
+    with _root().cursor() as cursor:
+        found = cursor.execute(f"{_FUNCTION_NAMES} WHERE function_type = 'aggregate'").fetchall()
+    return frozenset(name for (name,) in found)
+
+
 def engine_type(text: str) -> Any:
     """DuckDB's type object for a type's text.
 

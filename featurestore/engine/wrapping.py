@@ -23,17 +23,21 @@ def training_sql(form: QueryForm) -> str:
     return f"{_select(form)}{_order(form)}"
 
 
-def serving_sql(form: QueryForm, keys: ConvertedKeys) -> str:
+def serving_sql(form: QueryForm, keys: ConvertedKeys, *, inner: str | None = None, before: str = "") -> str:
     """The text that serving runs: the same, for the rows with one of the asked keys.
 
     A key that is asked for twice is searched once; which rows answer which key is the caller's to tell.
+
+    Args:
+        inner: stands for the query, if the planner has another text of it.
+        before: the WITH clause that it needs.
     """
-    return f"{_select(form)}\nWHERE {_where(keys)}{_order(form)}"
+    return f"{before}{_select(form, inner)}\nWHERE {_where(keys)}{_order(form)}"
 
 
-def _select(form: QueryForm) -> str:
+def _select(form: QueryForm, inner: str | None = None) -> str:
     columns = ",\n  ".join(_leaving(column) for column in form.columns)
-    return f"SELECT\n  {columns}\nFROM (\n{form.sql}\n) AS {_QUERY}"
+    return f"SELECT\n  {columns}\nFROM (\n{inner or form.sql}\n) AS {_QUERY}"
 
 
 def _leaving(column: Column) -> str:

@@ -1,0 +1,150 @@
+"""Planning: a query and an index key in, a plan out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import pyarrow as pa
+
+from featurestore.engine import inspector
+from featurestore.engine.key_values import check_key_columns, key_kind
+from featurestore.engine.lexer import tokens
+from featurestore.engine.planner import trees
+from featurestore.engine.planner.columns import Query, TableLeaf, folded
+from featurestore.engine.planner.context import Context
+from featurestore.engine.planner.model import Chain, Narrowing, Occurrence, Plan, Rule, Stop
+from featurestore.engine.planner.narrow import ChainFound, Narrower, Wanted
+from featurestore.engine.planner.resolve import Resolver
+from featurestore.engine.profile import SCHEMA
+from featurestore.model.errors import InvalidArgument
+from featurestore.model.query import Column, QueryForm
+
+_NOT_UNDERSTOOD = Stop(None, "the planner can't read this query as the engine does; it is served as it is")
+
+
+def plan(
+    form: QueryForm,
+    index_key: Sequence[str],
+    tables: Mapping[str, Mapping[str, str]],
+    *,
+    off: frozenset[Rule] = frozenset(),
+    chained: bool = True,
+) -> Plan:
+    """How the tables of a query can be narrowed to asked keys without changing any answer.
+
+    Args:
+        form: checked by `sql_check.parse` and bound by the engine on tables as they are now.
+        index_key: output columns.
+        tables: by name, the engine's type of each column.
+        off: rules to ignore; for tests, which then find wrong answers.
+        chained: also narrow tables by other tables' values.
+
+    Raises:
+        InvalidArgument: `UNKNOWN_KEY_COLUMN`, `KEY_COLUMN_TWICE`, `KEY_TYPE`.
+    """
+    columns = check_key_columns(form, index_key)
+    node = inspector.parse_tree(form.sql)["statements"][0]["node"]
+    resolver = Resolver(tables, off)
+    query = resolver.query(node, {}, None)
+    found = resolver.sources.found
+    spans = [_span(form.sql, each["query_location"]) for each, _ in found]
+    named = list(trees.tables(node))
+    understood = len(named) == len(found) and None not in spans and _shows(query, form)
+    context = Context([column.engine_type for column in columns], len(columns), off)
+    narrower = Narrower(context, chained)
+    if understood:
+        narrower.run(query, _wanted(query, columns))
+    occurrences = [
+        _occurrence(each, leaf, span, narrower, understood=understood)
+        for (each, leaf), span in zip(found, spans, strict=True)
+    ]
+    kept, chains = _chains(occurrences, narrower)
+    ordered = sorted(kept, key=lambda each: each.start)
+    return Plan(columns, tuple(ordered), chains, context.fired, context.refused)
+
+
+def _shows(query: Query, form: QueryForm) -> bool:
+    """Whether the query's columns, as they are understood here, are those that the engine found."""
+    names = [output.name for output in query.outputs]
+    return not query.complete or all(names.count(folded(column.name)) == 1 for column in form.columns)
+
+
+def _wanted(query: Query, columns: tuple[Column, ...]) -> Wanted:
+    names = [output.name for output in query.outputs]
+    return {
+        names.index(folded(column.name)): {part: frozenset()}
+        for part, column in enumerate(columns)
+        if names.count(folded(column.name)) == 1
+    }
+
+
+def _span(sql: str, location: int) -> tuple[int, int] | None:
+    """Where `feature_store.name` stands in the text; None if it is not there."""
+    start = len(sql.encode()[:location].decode(errors="replace"))
+    parts = []
+    for token in tokens(sql[start:]):
+        parts.append(token)
+        if len(parts) == 3:
+            break
+    if len(parts) != 3 or parts[0].start != 0 or parts[1].text != ".":
+        return None
+    return (start, start + parts[2].end) if folded(parts[0].text.strip('"')) == SCHEMA else None
+
+
+def _occurrence(
+    node: trees.Node,
+    leaf: TableLeaf,
+    span: tuple[int, int] | None,
+    narrower: Narrower,
+    *,
+    understood: bool,
+) -> Occurrence:
+    start, end = span or (0, 0)
+    narrowed = tuple(narrower.narrowed.get(leaf.occurrence, ()))
+    stopped = narrower.stopped.get(leaf.occurrence, _NOT_UNDERSTOOD)
+    return Occurrence(
+        node["table_name"],
+        node.get("alias") or node["table_name"],
+        start,
+        end,
+        has_alias=bool(node.get("alias")),
+        narrowed=narrowed,
+        stopped=None if narrowed and understood else stopped,
+    )
+
+
+def _chains(occurrences: list[Occurrence], narrower: Narrower) -> tuple[list[Occurrence], tuple[Chain, ...]]:
+    """The chains that are used, numbered anew; occurrences whose chain can't be printed are read whole."""
+    chains: list[Chain] = []
+    number_of: dict[int, int] = {}
+    kept = []
+    for occurrence in occurrences:
+        numbers = {each.chain for each in occurrence.narrowed if each.chain is not None}
+        for number in numbers - number_of.keys():
+            chain = _chain(narrower.chains[number], occurrences)
+            if chain:
+                number_of[number] = len(chains)
+                chains.append(chain)
+        if numbers <= number_of.keys():
+            kept.append(replace(occurrence, narrowed=_renumbered(occurrence.narrowed, number_of)))
+        else:
+            unprintable = Stop(Rule.CHAIN, "its values have a type that can't be an index key")
+            kept.append(replace(occurrence, narrowed=(), stopped=unprintable))
+    return kept, tuple(chains)
+
+
+def _renumbered(narrowed: tuple[Narrowing, ...], number_of: Mapping[int, int]) -> tuple[Narrowing, ...]:
+    return tuple(
+        each if each.chain is None else replace(each, chain=number_of[each.chain]) for each in narrowed
+    )
+
+
+def _chain(found: ChainFound, occurrences: list[Occurrence]) -> Chain | None:
+    origin = occurrences[found.leaf.occurrence]
+    column = Column(found.col.written, pa.null(), found.col.type or "")
+    try:
+        key_kind(column)
+    except InvalidArgument:
+        return None
+    return Chain(origin.table, column, origin.narrowed)

@@ -1,0 +1,48 @@
+"""Running a plan."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import duckdb
+import pyarrow as pa
+
+from featurestore.engine.key_values import ConvertedKeys
+from featurestore.engine.outputs import finish
+from featurestore.engine.planner.model import Plan
+from featurestore.engine.planner.text import Values, chain_sql, planned_sql
+from featurestore.model.query import QueryForm
+
+CHAIN_VALUES: Final = 10_000
+"""Beyond so many values a chain narrows nothing: the table is read whole."""
+
+
+def chain_values(cursor: duckdb.DuckDBPyConnection, plan: Plan, keys: ConvertedKeys) -> Values:
+    """The values of each chain; None for one that has too many.
+
+    Raises:
+        duckdb.Error: as the engine says it.
+    """
+    found: dict[int, list[object] | None] = {}
+    for number, chain in enumerate(plan.chains):
+        rows = cursor.execute(chain_sql(chain, keys, CHAIN_VALUES + 1)).fetchall()
+        found[number] = None if len(rows) > CHAIN_VALUES else [value for (value,) in rows]
+    return found
+
+
+def planned_rows(
+    cursor: duckdb.DuckDBPyConnection, form: QueryForm, plan: Plan, keys: ConvertedKeys
+) -> pa.Table:
+    """The rows of these keys, by the plan; both statements see one state of the tables.
+
+    Raises:
+        duckdb.Error: as the engine says it.
+    """
+    if not plan.chains:
+        return finish(cursor.execute(planned_sql(form, plan, keys, {})).to_arrow_table(), form)
+    cursor.begin()
+    try:
+        values = chain_values(cursor, plan, keys)
+        return finish(cursor.execute(planned_sql(form, plan, keys, values)).to_arrow_table(), form)
+    finally:
+        cursor.rollback()
