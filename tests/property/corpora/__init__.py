@@ -1,0 +1,1 @@
+"""Bodies of realistic queries, on which the planner is held against the plain query."""
