@@ -1,8 +1,8 @@
 -- How many payments in the week and the month before each quote.
 -- key: user_id
+-- transactions: key user_id
+-- transactions: key user_id
 -- quotes: key user_id
--- transactions: key user_id
--- transactions: key user_id
 SELECT
     q.quote_id,
     q.user_id,

@@ -1,7 +1,7 @@
 -- Users none of whose payments failed, and whether they have a policy.
 -- key: user_id
--- users: key user_id
 -- policies: key user_id
+-- users: key user_id
 -- transactions: key user_id
 SELECT
     u.user_id,
