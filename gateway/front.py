@@ -15,7 +15,7 @@ from featurestore.model.errors import (
 from featurestore.model.etl import Etl, EtlDraft, EtlSource
 from featurestore.model.names import Kind, check_name
 from featurestore.model.peers import Catalog, Extraction, Realtime
-from featurestore.model.query import Notes, Query, QueryDraft, QueryForm, Warned
+from featurestore.model.query import Notes, Query, QueryDraft, Warned
 from featurestore.model.serving import (
     Answer,
     AnswerFormat,
@@ -206,9 +206,10 @@ class Front:
             if save_as.save:
                 saved = await self._resolver.keep_query(await self._catalog.save_query(draft))
             query_id = saved.query_id if saved is not None else ""
-            explanation = (
-                await self._explain(query_id, form, save_as.index_key) if save_as.index_key else None
-            )
+            explanation = None
+            if save_as.index_key:
+                serve = self._realtime.declare if save_as.save else self._realtime.explain
+                explanation = await serve(query_id, form, save_as.index_key)
         except BaseException:
             await stream.batches.aclose()
             raise
@@ -248,7 +249,11 @@ class Front:
 
     async def save_etl(self, draft: EtlDraft) -> Etl:
         """Save what `extract_train` ran, once its rows have been delivered."""
-        return await self._resolver.keep_etl(await self._catalog.save_etl(draft))
+        etl = await self._resolver.keep_etl(await self._catalog.save_etl(draft))
+        if draft.index_key:
+            query = await self._resolver.query(draft.query_id)
+            await self._realtime.declare(query.query_id, query.form, draft.index_key)
+        return etl
 
     # Serving
 
@@ -266,11 +271,8 @@ class Front:
     async def explain(self, query: str, index_key: tuple[str, ...]) -> Explanation:
         """How a saved query is served by an index key."""
         definition = await self._resolver.query(query)
-        return await self._explain(definition.query_id, definition.form, index_key)
-
-    async def _explain(self, query_id: str, form: QueryForm, index_key: tuple[str, ...]) -> Explanation:
-        check_key_columns(form, index_key)
-        return await self._realtime.explain(query_id, form, index_key)
+        check_key_columns(definition.form, index_key)
+        return await self._realtime.explain(definition.query_id, definition.form, index_key)
 
     async def verify(self, query: str, etl: str, index_key: tuple[str, ...], sample: int) -> VerifyReport:
         """Compare training with serving; see the RPC `Verify`.
@@ -323,6 +325,11 @@ class Front:
         known = await _ask("catalog", self._catalog.status(), problems)
         if hot is not None and not hot.writable:
             problems.append(f"realtime takes no writes: {hot.not_writable_because}")
+        if hot is not None and hot.plans_dropped:
+            problems.append(
+                f"{hot.plans_dropped} serving plans were dropped because an answer differed from the plain query's: "
+                "answers are right but slower; please report it, with the queries that realtime's log names"
+            )
         if cold is not None and cold.last_error:
             problems.append(f"the warehouse does not follow the log: {cold.last_error}")
         return StoreStatus(

@@ -181,11 +181,20 @@ class Explained:
             found.warnings,
         )
 
-    _HEADER = ("table", "alias", "narrowed on", "index", "estimated rows", "stopped by")
+    _HEADER = ("table", "alias", "narrowed on", "by", "index", "rows", "rules", "stopped because")
 
     def _rows(self) -> list[tuple[object, ...]]:
         return [
-            (o.table, o.alias, o.narrowed_on or "-", o.index or "scan", o.estimated_rows, o.stopped_by)
+            (
+                o.table,
+                o.alias,
+                o.narrowed_on or "-",
+                o.narrowed_by or "-",
+                o.index or "scan",
+                o.estimated_rows,
+                ", ".join(o.rules),
+                o.stopped_by,
+            )
             for o in self.occurrences
         ]
 

@@ -172,6 +172,17 @@ class Realtime(Protocol):
         """
         ...
 
+    async def declare(self, query_id: str, form: QueryForm, index_key: tuple[str, ...]) -> Explanation:
+        """Have the query served by this index key for good: index the columns that its plan narrows on, then explain.
+
+        An index that can't be built within the call, because old reads are in its way, is built later.
+
+        Raises:
+            InvalidArgument: `UNKNOWN_KEY_COLUMN`, `KEY_TYPE`.
+            FailedPrecondition: `QUERY_SCHEMA_CHANGED`.
+        """
+        ...
+
     async def sample_keys(self, form: QueryForm, index_key: tuple[str, ...], count: int) -> pa.Table:
         """Up to `count` distinct keys without nulls that the query shows now; columns as in the answers."""
         ...

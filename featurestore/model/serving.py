@@ -147,15 +147,19 @@ class Occurrence:
     """One table occurrence in a query, and how it is read for a key.
 
     Attributes:
-        narrowed_on: the column it is narrowed on; empty if it is read whole.
+        narrowed_on: the columns it is narrowed on; empty if it is read whole.
+        narrowed_by: whose values: `key user_id`, or `values of orders.o_orderkey`, which are fetched first.
+        rules: the laws by which the key came here, such as `GROUP_BY`; or the one that stopped it.
         stopped_by: why it is not narrowed, and what to write instead; empty if it is.
-        index: the index that DuckDB's plan uses; empty for a scan.
-        estimated_rows: DuckDB's estimate of the rows read.
+        index: the index by which DuckDB finds the rows; empty for a scan.
+        estimated_rows: the rows that are read for one key, as DuckDB found or estimates.
     """
 
     table: str
     alias: str
     narrowed_on: str = ""
+    narrowed_by: str = ""
+    rules: tuple[str, ...] = ()
     stopped_by: str = ""
     index: str = ""
     estimated_rows: int = 0
@@ -221,13 +225,18 @@ class VerifyReport:
 
 @dataclass(frozen=True, slots=True)
 class RealtimeStatus:
-    """Realtime at a glance."""
+    """Realtime at a glance.
+
+    Attributes:
+        plans_dropped: since the start, because an answer by plan differed from the plain query's; 0, or report it.
+    """
 
     version: Version
     tables: int
     rows: int
     writable: bool
     not_writable_because: str = ""
+    plans_dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)

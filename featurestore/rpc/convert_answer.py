@@ -123,6 +123,8 @@ def occurrence_to_proto(occurrence: Occurrence) -> pb.Occurrence:
         table=occurrence.table,
         alias=occurrence.alias,
         narrowed_on=occurrence.narrowed_on,
+        narrowed_by=occurrence.narrowed_by,
+        rules=occurrence.rules,
         stopped_by=occurrence.stopped_by,
         index=occurrence.index,
         estimated_rows=occurrence.estimated_rows,
@@ -132,12 +134,14 @@ def occurrence_to_proto(occurrence: Occurrence) -> pb.Occurrence:
 def occurrence_from_proto(message: pb.Occurrence) -> Occurrence:
     """How one table occurrence is read."""
     return Occurrence(
-        message.table,
-        message.alias,
-        message.narrowed_on,
-        message.stopped_by,
-        message.index,
-        message.estimated_rows,
+        table=message.table,
+        alias=message.alias,
+        narrowed_on=message.narrowed_on,
+        narrowed_by=message.narrowed_by,
+        rules=tuple(message.rules),
+        stopped_by=message.stopped_by,
+        index=message.index,
+        estimated_rows=message.estimated_rows,
     )
 
 

@@ -221,6 +221,7 @@ def realtime_status_to_proto(status: RealtimeStatus) -> pb.GetStatusResponse:
         row_count=status.rows,
         writable=status.writable,
         not_writable_because=status.not_writable_because,
+        plans_dropped=status.plans_dropped,
     )
 
 
@@ -237,4 +238,5 @@ def realtime_status_from_proto(message: pb.GetStatusResponse) -> RealtimeStatus:
         message.row_count,
         message.writable,
         message.not_writable_because,
+        message.plans_dropped,
     )

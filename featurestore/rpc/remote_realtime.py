@@ -106,6 +106,11 @@ class RemoteRealtime:
         request = pb.ExplainRequest(query_id=query_id, form=query_form_to_proto(form), index_key=index_key)
         return await self._peer.call(self._stub.Explain, request, _explanation_in, ORDINARY_SECONDS)
 
+    async def declare(self, query_id: str, form: QueryForm, index_key: tuple[str, ...]) -> Explanation:
+        """See `Realtime.declare`."""
+        request = pb.DeclareRequest(query_id=query_id, form=query_form_to_proto(form), index_key=index_key)
+        return await self._peer.call(self._stub.Declare, request, _explanation_in, ORDINARY_SECONDS)
+
     async def sample_keys(self, form: QueryForm, index_key: tuple[str, ...], count: int) -> pa.Table:
         """See `Realtime.sample_keys`."""
         request = pb.SampleKeysRequest(form=query_form_to_proto(form), index_key=index_key, count=count)
@@ -139,7 +144,7 @@ def _version_in(reply: pb.DropTableResponse | pb.GetVersionResponse) -> Version:
     return version_from_proto(reply.version)
 
 
-def _explanation_in(reply: pb.ExplainResponse) -> Explanation:
+def _explanation_in(reply: pb.ExplainResponse | pb.DeclareResponse) -> Explanation:
     require(reply, "explanation")
     return explanation_from_proto(reply.explanation)
 

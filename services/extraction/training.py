@@ -10,11 +10,11 @@ from typing import Any, Self, TypeVar
 import duckdb
 import pyarrow as pa
 
-from featurestore.engine.describe import describe
 from featurestore.engine.failures import translate
 from featurestore.engine.outputs import finish
+from featurestore.engine.stored_columns import check_stored_columns
 from featurestore.engine.wrapping import training_sql
-from featurestore.model.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
+from featurestore.model.errors import ResourceExhausted
 from featurestore.model.query import QueryForm
 from services.extraction.warehouse import Reader, Warehouse
 
@@ -209,41 +209,11 @@ def messages(batch: pa.RecordBatch) -> Iterator[bytes]:
 
 def _start(cursor: duckdb.DuckDBPyConnection, form: QueryForm, *, head_only: bool) -> pa.RecordBatchReader:
     cursor.begin()  # what is checked is what runs
-    _check_columns(cursor, form)
+    check_stored_columns(cursor, form)
     sql = training_sql(form)
     if head_only:
         sql = f"SELECT * FROM (\n{sql}\n) AS head LIMIT 0"
     return cursor.execute(sql).to_arrow_reader(_rows_per_batch(form.schema))
-
-
-def _check_columns(cursor: duckdb.DuckDBPyConnection, form: QueryForm) -> None:
-    """See that the query still returns what is stored with it: a table may have been dropped and made anew.
-
-    Columns that a `*` returns on top, since a table got more of them, are no change; two of one name are, for
-    the stored one may no longer be the one that is meant.
-    """
-    try:
-        found = {column.name: column.engine_type for column in describe(cursor, form.sql)}
-    except InvalidArgument as error:
-        raise FailedPrecondition(
-            "QUERY_SCHEMA_CHANGED",
-            f"the query worked when it was saved and no longer does: {error.message}; bring back its tables as "
-            "they were, or save the query anew",
-            **error.details,
-        ) from error
-    changed = [column for column in form.columns if found.get(column.name) != column.engine_type]
-    if changed:
-        now = "; ".join(
-            f"{column.name} was {column.engine_type}, is {found.get(column.name, 'gone')}"
-            for column in changed
-        )
-        raise FailedPrecondition(
-            "QUERY_SCHEMA_CHANGED",
-            f"the query returns other columns than are stored with it: {now}; bring back its tables as they were, "
-            "or save the query anew",
-            column=changed[0].name,
-            columns=", ".join(column.name for column in changed),
-        )
 
 
 def _rows_per_batch(schema: pa.Schema) -> int:

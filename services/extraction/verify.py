@@ -10,13 +10,13 @@ from typing import TypeAlias, TypeVar
 
 import pyarrow as pa
 
+from featurestore.engine import compare
 from featurestore.engine.key_values import check_key_columns
 from featurestore.model.errors import FeatureStoreError, InvalidArgument
 from featurestore.model.peers import Realtime
 from featurestore.model.query import Column, QueryForm
 from featurestore.model.serving import AnswerFormat, Difference, EtlRun, Keys, VerifyReport
 from featurestore.model.table import Version
-from services.extraction import compare
 from services.extraction.etl_runs import EtlRuns, served_batches
 from services.extraction.follower import Follower
 from services.extraction.training import QueryRows, whole_table

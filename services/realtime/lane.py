@@ -30,8 +30,10 @@ from featurestore.model.errors import (
 )
 from featurestore.model.table import Operation, Published, Version
 from services.realtime import proposals
+from services.realtime.indexes import IndexedColumn, Indexes
 from services.realtime.log import AppendFailedError, Log, Receipt, Record
 from services.realtime.proposals import Proposal
+from services.realtime.transactions import OpenReads
 
 _logger = logging.getLogger(__name__)
 _EXIT_CODE: Final = 70
@@ -78,6 +80,7 @@ class Lane:
         log: Log,
         tables: Tables,
         *,
+        indexes: Indexes | None = None,
         limits: LaneLimits | None = None,
         on_advance: Callable[[], object] = lambda: None,
         die: Callable[[str], None] = exit_process,
@@ -87,12 +90,16 @@ class Lane:
         Args:
             cursor: holds exactly what the log holds; no one else writes through its database.
             tables: the definitions as of the log's end.
+            indexes: those of the same database.
             on_advance: called in the lane's thread after each commit.
             die: called when only a restart can tell what the log holds.
         """
         self._cursor = cursor
         self._log = log
         self._tables = tables
+        self._indexes = indexes or Indexes(log, OpenReads())
+        self._wanted: deque[tuple[IndexedColumn, Future[None]]] = deque()
+        self._redefining = False
         self._sequence = log.last_sequence
         self._limits = limits or LaneLimits()
         self._on_advance = on_advance
@@ -108,6 +115,10 @@ class Lane:
     def tables(self) -> Tables:
         """The definitions as of the last commit; never changed in place."""
         return self._tables
+
+    def unchanged_since(self, tables: Tables) -> bool:
+        """Whether what was read since `tables` was taken was read under these definitions and no others."""
+        return not self._redefining and self._tables is tables
 
     @property
     def version(self) -> Version:
@@ -156,6 +167,22 @@ class Lane:
                 publish_id=proposal.publish_id,
             ) from None
 
+    def index(self, wanted: IndexedColumn) -> Future[None]:
+        """Have a column indexed, from now on and after every start.
+
+        Returns:
+            done when the index is there, or when it can't be had; before that reads scan.
+        """
+        done: Future[None] = Future()
+        done.set_running_or_notify_cancel()  # from here on whoever waits can't cancel it
+        with self._changed:
+            if self._closing:
+                done.set_result(None)
+            else:
+                self._wanted.append((wanted, done))
+                self._changed.notify()
+        return done
+
     def _enqueue(self, entry: _Entry) -> None:
         limits = self._limits
         with self._changed:
@@ -173,10 +200,14 @@ class Lane:
             self._waiting_bytes += entry.size
             self._changed.notify()
 
-    def _take(self) -> list[_Entry]:
-        """The next group, after waiting for one; empty when the lane is closed and nothing is left."""
+    def _take(self) -> list[_Entry] | None:
+        """The next group, after waiting for one; empty when an index is due, None when nothing will come any more."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closing)
+            self._changed.wait_for(
+                lambda: self._waiting or self._wanted or self._closing, self._indexes.due_in
+            )
+            if self._closing and not self._waiting:
+                return None
             group: list[_Entry] = []
             size = 0
             while self._waiting and len(group) < self._limits.group_count:
@@ -189,9 +220,10 @@ class Lane:
             return group
 
     def _run(self) -> None:
-        while group := self._take():
+        while (group := self._take()) is not None:
             try:
                 self._process(group)
+                self._tend_indexes()
             except Exception:
                 _logger.exception("the writer lane met an error of ours")
                 self._stop("the writer lane met an error of ours; see the log of the server")
@@ -200,6 +232,20 @@ class Lane:
                     entry.future.set_exception(
                         self._refusal or Unavailable("STOPPING", "realtime is stopping")
                     )
+        self._take_wanted()
+        self._indexes.give_up()
+
+    def _take_wanted(self) -> None:
+        with self._changed:
+            wanted, self._wanted = self._wanted, deque()
+        for column, done in wanted:
+            self._indexes.want(column, done, self._tables)
+
+    def _tend_indexes(self) -> None:
+        """Build one index at the most: publishes that came meanwhile go first."""
+        self._take_wanted()
+        if self._indexes.due_in == 0 and self._refusal is None:
+            self._indexes.build_next(self._cursor, self._tables)
 
     def _process(self, group: list[_Entry]) -> None:
         batch: list[_Judged] = []
@@ -314,6 +360,8 @@ class Lane:
         return True
 
     def _acknowledge(self, batch: list[_Judged], after: Tables) -> None:
+        redefined = after is not self._tables
+        self._redefining = redefined  # before readers can see it, until they are told
         try:
             self._cursor.commit()
         except duckdb.Error as error:
@@ -322,7 +370,10 @@ class Lane:
             return
         first = self._sequence + 1
         self._tables = after
+        self._redefining = False
         self._sequence = self._log.last_sequence
+        if redefined:
+            self._indexes.redefined(after)
         for sequence, judged in enumerate(batch, first):
             version = Version(self._log.log_id, sequence)
             judged.entry.future.set_result(Published(judged.record.row_count, version))

@@ -27,6 +27,14 @@ CREATE TABLE frames (
     body_crc32 INTEGER NOT NULL
 );
 """
+# Not a fact of the data but of how it is served, so it is no frame: the warehouse has no use for it.
+_CREATE_INDEXED = """
+CREATE TABLE IF NOT EXISTS indexed_columns (
+    table_name TEXT NOT NULL,
+    column_name TEXT NOT NULL,
+    PRIMARY KEY (table_name, column_name)
+)
+"""
 # Checkpoints copy pages a second time; with room for bulk frames they come rarely.
 _CHECKPOINT_PAGES = 16_384
 
@@ -91,6 +99,7 @@ class Log:
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         self.log_id = self._open_or_create()
+        self._connection.execute(_CREATE_INDEXED)
         self.last_sequence: int = self._connection.execute(
             "SELECT coalesce(max(sequence), 0) FROM frames"
         ).fetchone()[0]
@@ -127,6 +136,18 @@ class Log:
             full = error.sqlite_errorcode == sqlite3.SQLITE_FULL
             raise AppendFailedError(error, certain=self._rolled_back() and full) from error
         self.last_sequence += len(records)
+
+    def indexed_columns(self) -> list[tuple[str, str]]:
+        """The columns that are to be indexed: (table, column)."""
+        return self._connection.execute("SELECT table_name, column_name FROM indexed_columns").fetchall()
+
+    def remember_indexed(self, table: str, column: str) -> None:
+        """Have a column indexed after every start.
+
+        Raises:
+            sqlite3.Error: it is not remembered.
+        """
+        self._connection.execute("INSERT OR IGNORE INTO indexed_columns VALUES (?, ?)", (table, column))
 
     def close(self) -> None:
         """Close; what was appended stays."""

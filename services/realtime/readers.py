@@ -13,6 +13,7 @@ import duckdb
 
 from featurestore.model import deadline
 from featurestore.model.errors import DeadlineExceeded
+from services.realtime.transactions import OpenReads
 
 T = TypeVar("T")
 _DEFAULT_SECONDS = 60.0
@@ -27,10 +28,11 @@ class _Job:
         self._cursor: duckdb.DuckDBPyConnection | None = None
         self._abandoned = False
 
-    def begin(self, cursor: duckdb.DuckDBPyConnection) -> bool:
+    def begin(self, cursor: duckdb.DuckDBPyConnection) -> None:
         with self._lock:
             self._cursor = cursor
-            return not self._abandoned
+            if self._abandoned:
+                raise duckdb.InterruptException("abandoned before it began")
 
     def end(self) -> None:
         with self._lock:
@@ -46,8 +48,10 @@ class _Job:
 class Readers:
     """Runs blocking reads beside the event loop. No read outlives the deadline of its call."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, count: int) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, count: int, reads: OpenReads) -> None:
         """Open `count` cursors on the connection's database."""
+        self._connection = connection
+        self._reads = reads
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="realtime-reader")
         self._cursors: queue.SimpleQueue[duckdb.DuckDBPyConnection] = queue.SimpleQueue()
         for _ in range(count):
@@ -85,9 +89,16 @@ class Readers:
     def _work(self, job: _Job, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         cursor = self._cursors.get()
         try:
-            if not job.begin(cursor):
-                raise duckdb.InterruptException("abandoned before it began")
-            return work(cursor)
+            with self._reads.reading():
+                try:
+                    job.begin(cursor)
+                    return work(cursor)
+                except BaseException:
+                    # A result that was not read to its end keeps its transaction for as long as its cursor lives.
+                    job.end()
+                    cursor.close()
+                    cursor = self._connection.cursor()
+                    raise
         finally:
             job.end()
             self._cursors.put(cursor)

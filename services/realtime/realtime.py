@@ -17,19 +17,25 @@ from featurestore.engine.apply import Tables
 from featurestore.engine.describe import describe
 from featurestore.engine.profile import connect
 from featurestore.engine.tables import identity, qualified
+from featurestore.model import deadline
 from featurestore.model.errors import FailedPrecondition
 from featurestore.model.query import Column, QueryForm
 from featurestore.model.serving import Answer, AnswerFormat, Explanation, Keys, RealtimeStatus
 from featurestore.model.table import Frame, Published, TableDefinition, TableInfo, TableRows, Version
 from services.realtime import explain, proposals, replay
 from services.realtime.folder_lock import FolderLock
+from services.realtime.indexes import Indexes, indexed_column
 from services.realtime.lane import Lane, LaneLimits, exit_process
 from services.realtime.log import Log, LogReader
+from services.realtime.plans import Plans
 from services.realtime.proposals import Create, Delete, DropTable, Publish
 from services.realtime.readers import Readers
 from services.realtime.serving import Serving
+from services.realtime.transactions import OpenReads
+from services.realtime.watchman import Watchman
 
 _FOLLOW_PIECE_BYTES = 8 * 2**20
+_BUILD_SECONDS = 20.0
 
 
 class RealtimeService:
@@ -68,7 +74,8 @@ class RealtimeService:
         self._advanced = asyncio.Event()
         self._lane: Lane
         self._readers: Readers
-        self._serving = Serving(lambda: self._lane.tables)
+        self._watchman: Watchman
+        self._serving: Serving
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -78,20 +85,28 @@ class RealtimeService:
             stack.callback(log.close)
             connection = await asyncio.to_thread(self._connect)
             stack.callback(connection.close)
-            tables = await asyncio.to_thread(self._replayed, connection)
-            self._readers = Readers(connection, self._reader_count)
+            reads = OpenReads()
+            indexes = Indexes(log, reads)
+            tables = await asyncio.to_thread(self._replayed, connection, indexes)
+            self._readers = Readers(connection, self._reader_count, reads)
             stack.push_async_callback(self._readers.close)
             loop = asyncio.get_running_loop()
             self._lane = Lane(
                 connection.cursor(),
                 log,
                 tables,
+                indexes=indexes,
                 limits=self._limits,
                 on_advance=functools.partial(loop.call_soon_threadsafe, self._advance),
                 die=self._die,
             )
             self._lane.start()
             stack.push_async_callback(self._lane.close)
+            self._watchman = Watchman(connection, self._lane, reads)
+            self._watchman.start()
+            stack.push_async_callback(asyncio.to_thread, self._watchman.close)
+            plans = Plans(lambda: self._lane.tables)
+            self._serving = Serving(self._lane, plans, self._watchman)
             self._stack = stack.pop_all()
         return self
 
@@ -137,10 +152,7 @@ class RealtimeService:
     async def query(self, query_id: str, form: QueryForm, keys: Keys, answer_format: AnswerFormat) -> Answer:
         """See `peers.Realtime`."""
         return await self._readers.run(
-            # The version is read before the statement begins, so the statement shows at least that.
-            lambda cursor: self._serving.answer(
-                cursor, query_id, form, keys, answer_format, self._lane.version
-            )
+            lambda cursor: self._serving.answer(cursor, query_id, form, keys, answer_format)
         )
 
     async def explain(self, query_id: str, form: QueryForm, index_key: tuple[str, ...]) -> Explanation:
@@ -148,6 +160,22 @@ class RealtimeService:
         return await self._readers.run(
             lambda cursor: explain.explain(cursor, self._serving, query_id, form, index_key)
         )
+
+    async def declare(self, query_id: str, form: QueryForm, index_key: tuple[str, ...]) -> Explanation:
+        """See `peers.Realtime`."""
+        prepared = await self._readers.run(
+            lambda cursor: self._serving.prepared(cursor, query_id, form, index_key)
+        )
+        building = [
+            asyncio.wrap_future(self._lane.index(indexed_column(table, column)))
+            for table, column in prepared.narrows_on
+        ]
+        if building:
+            # A save waits a little, so that it can say how the query is served, but never fails for an index.
+            await asyncio.wait(
+                building, timeout=min(_BUILD_SECONDS, deadline.remaining_or(_BUILD_SECONDS) / 2)
+            )
+        return await self.explain(query_id, form, index_key)
 
     async def sample_keys(self, form: QueryForm, index_key: tuple[str, ...], count: int) -> pa.Table:
         """See `peers.Realtime`."""
@@ -196,13 +224,16 @@ class RealtimeService:
             rows=sum(info.row_count for info in infos),
             writable=refusal is None,
             not_writable_because="" if refusal is None else refusal.message,
+            plans_dropped=self._watchman.differed,
         )
 
-    def _replayed(self, connection: duckdb.DuckDBPyConnection) -> Tables:
+    def _replayed(self, connection: duckdb.DuckDBPyConnection, indexes: Indexes) -> Tables:
         reader = LogReader(self._folder)
         try:
             with connection.cursor() as cursor:
-                return replay.replay(cursor, reader)
+                tables = replay.replay(cursor, reader)
+                indexes.build_all(cursor, tables)
+                return tables
         finally:
             reader.close()
 

@@ -89,6 +89,13 @@ class RealtimeServicer(RealtimeServiceServicer):
         )
         return pb.ExplainResponse(explanation=explanation_to_proto(explanation))
 
+    async def Declare(self, request: pb.DeclareRequest, _: object) -> pb.DeclareResponse:
+        require(request, "form")
+        explanation = await self._realtime.declare(
+            request.query_id, query_form_from_proto(request.form), tuple(request.index_key)
+        )
+        return pb.DeclareResponse(explanation=explanation_to_proto(explanation))
+
     async def SampleKeys(self, request: pb.SampleKeysRequest, _: object) -> pb.SampleKeysResponse:
         require(request, "form")
         keys = await self._realtime.sample_keys(

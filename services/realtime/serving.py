@@ -2,45 +2,47 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import duckdb
 import pyarrow as pa
 
-from featurestore.engine.apply import Tables
 from featurestore.engine.column_types import quoted
-from featurestore.engine.describe import describe
-from featurestore.engine.failures import translate
 from featurestore.engine.key_values import ConvertedKeys, check_key_columns, convert_keys
-from featurestore.engine.outputs import finish
-from featurestore.engine.wrapping import serving_sql, training_sql
-from featurestore.model.errors import FailedPrecondition, InvalidArgument
+from featurestore.engine.stored_columns import check_stored_columns
+from featurestore.engine.wrapping import training_sql
+from featurestore.model.errors import FeatureStoreError, Internal, InvalidArgument
 from featurestore.model.query import QueryForm
 from featurestore.model.serving import Answer, AnswerFormat, AnswerInfo, Keys
 from featurestore.model.table import Version
 from services.realtime import answers
+from services.realtime.lane import Lane
+from services.realtime.plans import Plans, Prepared
+from services.realtime.rows import plain_rows, planned_rows, run
+from services.realtime.watchman import Watchman
 
-_BATCH_ROWS = 65_536
-_MAX_ROWS_BYTES = answers.ONE_KEY_BYTES
+T = TypeVar("T")
 
-
-def statement(form: QueryForm, keys: ConvertedKeys) -> str:
-    """The SQL that finds the rows of these keys: any text that shows exactly the rows of the wrapped query."""
-    return serving_sql(form, keys)
+_logger = logging.getLogger(__name__)
 
 
 class Serving:
     """Runs saved queries on the tables as they are, and notices when they no longer fit."""
 
-    def __init__(self, tables: Callable[[], Tables]) -> None:
+    def __init__(self, lane: Lane, plans: Plans, watchman: Watchman) -> None:
         """Serve from an engine.
 
         Args:
-            tables: the definitions as they are; another object whenever one of them changed.
+            lane: knows the definitions and the version.
+            plans: how queries are served.
+            watchman: looks at some of the answers again.
         """
-        self._tables = tables
-        self._fitting: tuple[Tables, set[QueryForm]] = ({}, set())
+        self._lane = lane
+        self._plans = plans
+        self._watchman = watchman
 
     def answer(
         self,
@@ -49,25 +51,24 @@ class Serving:
         form: QueryForm,
         keys: Keys,
         answer_format: AnswerFormat,
-        version: Version,
     ) -> Answer:
         """The rows that the query shows for each asked key.
 
         Args:
             cursor: of one's own, for the length of the call.
-            version: read before the call, so that the rows show at least it.
 
         Raises:
             InvalidArgument: `UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `KEY_VALUE`, `KEY_NULL`, `KEY_WIDTH`, `KEYS_EMPTY`,
                 `KEYS_TOO_MANY`, `SQL_VALUE`.
-            FailedPrecondition: `QUERY_SCHEMA_CHANGED`, naming the column.
+            FailedPrecondition: `QUERY_SCHEMA_CHANGED`, naming the columns.
             ResourceExhausted: `ANSWER_TOO_LARGE`, `QUERY_MEMORY`.
         """
         converted = convert_keys(form, keys)
         asked = _as_table(converted)
-        rows = self.run(cursor, form, statement(form, converted), asked.num_rows)
+        prepared, version, rows = self._stable(lambda: self._rows(cursor, query_id, form, converted))
         parts = answers.split(rows, asked)
         key_answers, payload = answers.encode(parts, form.schema, answer_format)
+        self._watchman.consider(query_id, prepared, converted)
         return Answer(key_answers, answer_format, payload, AnswerInfo(query_id, version))
 
     def sample_keys(
@@ -86,68 +87,55 @@ class Serving:
             f"SELECT DISTINCT {names} FROM (\n{training_sql(replace(form, order=()))}\n) AS __fs_keys "
             f"WHERE {present} LIMIT {max(0, count)}"
         )
-        self.check(cursor, form)
-        return pa.Table.from_batches([_run(cursor, replace(form, columns=columns), sql, 1)])
 
-    def run(
-        self, cursor: duckdb.DuckDBPyConnection, form: QueryForm, sql: str, key_count: int
-    ) -> pa.RecordBatch:
-        """The rows of a text made from the form by `statement`, with exactly the form's schema.
+        def sample() -> pa.Table:
+            check_stored_columns(cursor, form)
+            return pa.Table.from_batches([run(cursor, replace(form, columns=columns), sql, 1)])
 
-        Raises:
-            See `answer`.
-        """
-        self.check(cursor, form)
-        return _run(cursor, form, sql, key_count)
+        return self._stable(sample)
 
-    def check(self, cursor: duckdb.DuckDBPyConnection, form: QueryForm) -> None:
-        """Bind the query again if a definition changed since it was last bound.
-
-        The wrapper casts what leaves, so a column that changed its type could go unnoticed in the rows.
+    def prepared(
+        self, cursor: duckdb.DuckDBPyConnection, query_id: str, form: QueryForm, index_key: tuple[str, ...]
+    ) -> Prepared:
+        """How the query is served by an index key now.
 
         Raises:
-            FailedPrecondition: `QUERY_SCHEMA_CHANGED`, naming the column.
+            InvalidArgument: `UNKNOWN_KEY_COLUMN`, `KEY_TYPE`.
+            FailedPrecondition: `QUERY_SCHEMA_CHANGED`.
         """
-        tables, fitting = self._tables(), self._fitting
-        if fitting[0] is not tables:
-            fitting = self._fitting = (tables, set())
-        if form not in fitting[1]:
-            _check_bound(cursor, form)
-            fitting[1].add(form)
+        columns = check_key_columns(form, index_key)
+        return self._stable(lambda: self._plans.prepared(cursor, query_id, form, columns))
 
-
-def _check_bound(cursor: duckdb.DuckDBPyConnection, form: QueryForm) -> None:
-    try:
-        found = {column.name: column.engine_type for column in describe(cursor, form.sql)}
-    except InvalidArgument as error:
-        raise _schema_changed(error.message, **error.details) from error
-    for column in form.columns:
-        now = found.get(column.name)
-        if now is None:
-            raise _schema_changed(f"it no longer returns column {column.name}", column=column.name)
-        if now != column.engine_type:
-            raise _schema_changed(
-                f"its column {column.name} was {column.engine_type} at the save and is {now}",
-                column=column.name,
-                saved=column.engine_type,
-                found=now,
+    def _rows(
+        self, cursor: duckdb.DuckDBPyConnection, query_id: str, form: QueryForm, keys: ConvertedKeys
+    ) -> tuple[Prepared, Version, pa.RecordBatch]:
+        prepared = self._plans.prepared(cursor, query_id, form, keys.columns)
+        version = self._lane.version  # before the statement begins, so that it shows at least this
+        try:
+            return prepared, version, planned_rows(cursor, prepared, keys)
+        except (InvalidArgument, Internal):
+            if not prepared.plan.narrows:
+                raise
+            # The plain query may meet the same value; if it doesn't, the plan is to blame.
+            rows = plain_rows(cursor, form, keys)
+            _logger.exception("the plan of query %s failed where the plain query does not", query_id)
+            prepared.distrust(
+                "the narrowed text failed where the query does not: please report it; it is served as it is"
             )
+            return prepared, version, rows
 
-
-def _schema_changed(what: str, **details: object) -> FailedPrecondition:
-    return FailedPrecondition(
-        "QUERY_SCHEMA_CHANGED",
-        f"the query no longer fits the tables: {what}; restore what it reads, or save the query again",
-        **details,
-    )
-
-
-def _run(cursor: duckdb.DuckDBPyConnection, form: QueryForm, sql: str, key_count: int) -> pa.RecordBatch:
-    try:
-        rows = _bounded(cursor.execute(sql).to_arrow_reader(_BATCH_ROWS), key_count)
-    except (duckdb.Error, OSError) as error:
-        raise translate(error) from error
-    return _one_batch(finish(rows, form))
+    def _stable(self, work: Callable[[], T]) -> T:
+        """What `work` returns or raises under one set of definitions; done again when they changed meanwhile."""
+        while True:
+            tables = self._lane.tables
+            try:
+                found = work()
+            except FeatureStoreError:
+                if self._lane.unchanged_since(tables):
+                    raise
+            else:
+                if self._lane.unchanged_since(tables):
+                    return found
 
 
 def _as_table(keys: ConvertedKeys) -> pa.Table:
@@ -162,23 +150,3 @@ def _as_table(keys: ConvertedKeys) -> pa.Table:
                 column=column.name,
             ) from error
     return pa.table(arrays, names=[column.name for column in keys.columns])
-
-
-def _bounded(reader: pa.RecordBatchReader, key_count: int) -> pa.Table:
-    batches: list[pa.RecordBatch] = []
-    size = 0
-    for batch in reader:
-        size += batch.nbytes
-        batches.append(batch)
-        if size > _MAX_ROWS_BYTES:
-            raise answers.too_large(
-                size, key_count, max(1, key_count * answers.MANY_KEYS_BYTES // (2 * size))
-            )
-    return pa.Table.from_batches(batches, reader.schema)
-
-
-def _one_batch(rows: pa.Table) -> pa.RecordBatch:
-    batches = rows.combine_chunks().to_batches()
-    if batches:
-        return batches[0]
-    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in rows.schema], schema=rows.schema)

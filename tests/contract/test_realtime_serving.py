@@ -290,7 +290,17 @@ async def test_explain_tells_index_from_scan_per_table(realtime):
     assert "TABLE_SCAN" in told.plan
     scanned = await realtime.explain("qry_x", by_key, ("other",))
     assert scanned.verdict is Verdict.SCAN
-    assert scanned.occurrences[0].stopped_by
+    assert [warned.reason for warned in scanned.warnings] == ["NO_INDEX"]
+    declared = await realtime.declare("qry_x", by_key, ("other",))
+    assert declared.verdict is Verdict.INDEXED
+    assert declared.occurrences[0].narrowed_by == "key other"
+    assert not declared.warnings
+    stopped = await form_of(realtime, "SELECT b.id FROM feature_store.big b ORDER BY id LIMIT 3")
+    told = await realtime.declare("qry_y", stopped, ("id",))
+    assert told.verdict is Verdict.SCAN
+    assert told.occurrences[0].rules == ("LIMIT",)
+    assert "LIMIT" in told.occurrences[0].stopped_by
+    assert "SCAN" in {warned.reason for warned in told.warnings}
     empty = await form_of(realtime, "SELECT b.id FROM feature_store.big b WHERE id < 0")
     assert (await realtime.explain("qry_x", empty, ("id",))).query_id == "qry_x"
 

@@ -207,7 +207,7 @@ ROUND_TRIPS = [
             TEXT,
             tuples(TEXT),
             st.sampled_from(Verdict),
-            tuples(st.builds(Occurrence, TEXT, TEXT, TEXT, TEXT, TEXT, COUNT)),
+            tuples(st.builds(Occurrence, TEXT, TEXT, TEXT, TEXT, tuples(TEXT), TEXT, TEXT, COUNT)),
             st.booleans(),
             TEXT,
             TEXT,

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from featurestore.engine.column_types import quoted
 from featurestore.engine.key_values import ConvertedKeys
 from featurestore.engine.literals import literal
-from featurestore.engine.planner.model import Chain, Narrowing, Plan
+from featurestore.engine.planner.model import Chain, Narrowing, Occurrence, Plan
 from featurestore.engine.tables import qualified
 from featurestore.engine.wrapping import serving_sql
 from featurestore.model.query import Column, QueryForm
@@ -46,6 +46,16 @@ def planned_sql(form: QueryForm, plan: Plan, keys: ConvertedKeys, values: Values
     )
     inner = "".join((*pieces, form.sql[at:]))
     return serving_sql(form, keys, inner=inner, before=f"WITH {narrowed}\n" if narrowed else "")
+
+
+def narrowing_sql(plan: Plan, occurrence: Occurrence, keys: ConvertedKeys, values: Values) -> str | None:
+    """The text that reads the rows of one occurrence for these keys; None where it is read whole.
+
+    Args:
+        values: of all chains of the plan, for these keys.
+    """
+    condition = _condition(occurrence.narrowed, _key_lists(keys), plan, values)
+    return None if condition is None else f"SELECT * FROM {qualified(occurrence.table)} WHERE {condition}"
 
 
 def chain_sql(chain: Chain, keys: ConvertedKeys, limit: int) -> str:

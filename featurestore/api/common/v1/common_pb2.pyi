@@ -1154,18 +1154,26 @@ class Occurrence(_message.Message):
     STOPPED_BY_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     ESTIMATED_ROWS_FIELD_NUMBER: _builtins.int
+    NARROWED_BY_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     """The table."""
     alias: _builtins.str
     """Its alias, else its name."""
     narrowed_on: _builtins.str
-    """The column it is narrowed on; empty if it is read whole."""
+    """The columns it is narrowed on; empty if it is read whole."""
     stopped_by: _builtins.str
     """Why it is not narrowed, and what to write instead."""
     index: _builtins.str
-    """The index that the engine's plan uses; empty for a scan."""
+    """The index by which the engine finds the rows; empty for a scan."""
     estimated_rows: _builtins.int
-    """The engine's estimate of rows read."""
+    """The rows that are read for one key, as the engine found or estimates."""
+    narrowed_by: _builtins.str
+    """Whose values: `key user_id`, or `values of orders.o_orderkey`, which are fetched first."""
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The laws by which the key came here, such as `GROUP_BY`; or the one that stopped it."""
+
     def __init__(
         self,
         *,
@@ -1175,10 +1183,12 @@ class Occurrence(_message.Message):
         stopped_by: _builtins.str = ...,
         index: _builtins.str = ...,
         estimated_rows: _builtins.int = ...,
+        narrowed_by: _builtins.str = ...,
+        rules: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "estimated_rows", b"estimated_rows", "index", b"index", "narrowed_on", b"narrowed_on", "stopped_by", b"stopped_by", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "estimated_rows", b"estimated_rows", "index", b"index", "narrowed_by", b"narrowed_by", "narrowed_on", b"narrowed_on", "rules", b"rules", "stopped_by", b"stopped_by", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

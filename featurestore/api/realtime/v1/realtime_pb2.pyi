@@ -567,6 +567,64 @@ class ExplainResponse(_message.Message):
 Global___ExplainResponse: _TypeAlias = ExplainResponse  # noqa: Y015
 
 @_typing.final
+class DeclareRequest(_message.Message):
+    """Request of Declare."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_ID_FIELD_NUMBER: _builtins.int
+    FORM_FIELD_NUMBER: _builtins.int
+    INDEX_KEY_FIELD_NUMBER: _builtins.int
+    query_id: _builtins.str
+    """For the answer."""
+    @_builtins.property
+    def form(self) -> Global___QueryForm:
+        """What runs."""
+
+    @_builtins.property
+    def index_key(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Its columns."""
+
+    def __init__(
+        self,
+        *,
+        query_id: _builtins.str = ...,
+        form: Global___QueryForm | None = ...,
+        index_key: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["form", b"form"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["form", b"form", "index_key", b"index_key", "query_id", b"query_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeclareRequest: _TypeAlias = DeclareRequest  # noqa: Y015
+
+@_typing.final
+class DeclareResponse(_message.Message):
+    """Response of Declare."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def explanation(self) -> _common_pb2.Explanation:
+        """How it is served."""
+
+    def __init__(
+        self,
+        *,
+        explanation: _common_pb2.Explanation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeclareResponse: _TypeAlias = DeclareResponse  # noqa: Y015
+
+@_typing.final
 class SampleKeysRequest(_message.Message):
     """Request of SampleKeys."""
 
@@ -777,6 +835,7 @@ class GetStatusResponse(_message.Message):
     ROW_COUNT_FIELD_NUMBER: _builtins.int
     WRITABLE_FIELD_NUMBER: _builtins.int
     NOT_WRITABLE_BECAUSE_FIELD_NUMBER: _builtins.int
+    PLANS_DROPPED_FIELD_NUMBER: _builtins.int
     table_count: _builtins.int
     """Tables."""
     row_count: _builtins.int
@@ -785,6 +844,8 @@ class GetStatusResponse(_message.Message):
     """It takes writes."""
     not_writable_because: _builtins.str
     """Why not."""
+    plans_dropped: _builtins.int
+    """Plans that were dropped since the start, because an answer differed from the plain query's."""
     @_builtins.property
     def version(self) -> _common_pb2.Version:
         """What it shows."""
@@ -797,10 +858,11 @@ class GetStatusResponse(_message.Message):
         row_count: _builtins.int = ...,
         writable: _builtins.bool = ...,
         not_writable_because: _builtins.str = ...,
+        plans_dropped: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["not_writable_because", b"not_writable_because", "row_count", b"row_count", "table_count", b"table_count", "version", b"version", "writable", b"writable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["not_writable_because", b"not_writable_because", "plans_dropped", b"plans_dropped", "row_count", b"row_count", "table_count", b"table_count", "version", b"version", "writable", b"writable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -80,6 +80,11 @@ class RealtimeServiceStub:
                 request_serializer=featurestore_dot_api_dot_realtime_dot_v1_dot_realtime__pb2.ExplainRequest.SerializeToString,
                 response_deserializer=featurestore_dot_api_dot_realtime_dot_v1_dot_realtime__pb2.ExplainResponse.FromString,
                 _registered_method=True)
+        self.Declare = channel.unary_unary(
+                '/featurestore.api.realtime.v1.RealtimeService/Declare',
+                request_serializer=featurestore_dot_api_dot_realtime_dot_v1_dot_realtime__pb2.DeclareRequest.SerializeToString,
+                response_deserializer=featurestore_dot_api_dot_realtime_dot_v1_dot_realtime__pb2.DeclareResponse.FromString,
+                _registered_method=True)
         self.SampleKeys = channel.unary_unary(
                 '/featurestore.api.realtime.v1.RealtimeService/SampleKeys',
                 request_serializer=featurestore_dot_api_dot_realtime_dot_v1_dot_realtime__pb2.SampleKeysRequest.SerializeToString,
@@ -191,6 +196,16 @@ class RealtimeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Declare(self, request, context):
+        """Has the query served by an index key for good: the columns that its plan narrows on are indexed, then it is
+        explained. An index that can't be built within the call is built later.
+
+        Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`), FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SampleKeys(self, request, context):
         """Distinct keys without nulls that the query shows now.
 
@@ -270,6 +285,11 @@ def add_RealtimeServiceServicer_to_server(servicer, server):
                     servicer.Explain,
                     request_deserializer=featurestore_dot_api_dot_realtime_dot_v1_dot_realtime__pb2.ExplainRequest.FromString,
                     response_serializer=featurestore_dot_api_dot_realtime_dot_v1_dot_realtime__pb2.ExplainResponse.SerializeToString,
+            ),
+            'Declare': grpc.unary_unary_rpc_method_handler(
+                    servicer.Declare,
+                    request_deserializer=featurestore_dot_api_dot_realtime_dot_v1_dot_realtime__pb2.DeclareRequest.FromString,
+                    response_serializer=featurestore_dot_api_dot_realtime_dot_v1_dot_realtime__pb2.DeclareResponse.SerializeToString,
             ),
             'SampleKeys': grpc.unary_unary_rpc_method_handler(
                     servicer.SampleKeys,
@@ -536,6 +556,33 @@ class RealtimeService:
             '/featurestore.api.realtime.v1.RealtimeService/Explain',
             featurestore_dot_api_dot_realtime_dot_v1_dot_realtime__pb2.ExplainRequest.SerializeToString,
             featurestore_dot_api_dot_realtime_dot_v1_dot_realtime__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Declare(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/featurestore.api.realtime.v1.RealtimeService/Declare',
+            featurestore_dot_api_dot_realtime_dot_v1_dot_realtime__pb2.DeclareRequest.SerializeToString,
+            featurestore_dot_api_dot_realtime_dot_v1_dot_realtime__pb2.DeclareResponse.FromString,
             options,
             channel_credentials,
             insecure,

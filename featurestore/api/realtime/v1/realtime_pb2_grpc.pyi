@@ -81,6 +81,12 @@ class RealtimeServiceStub:
 
     Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`), FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`).
     """
+    Declare: _grpc.UnaryUnaryMultiCallable[_realtime_pb2.DeclareRequest, _realtime_pb2.DeclareResponse]
+    """Has the query served by an index key for good: the columns that its plan narrows on are indexed, then it is
+    explained. An index that can't be built within the call is built later.
+
+    Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`), FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`).
+    """
     SampleKeys: _grpc.UnaryUnaryMultiCallable[_realtime_pb2.SampleKeysRequest, _realtime_pb2.SampleKeysResponse]
     """Distinct keys without nulls that the query shows now.
 
@@ -146,6 +152,12 @@ class RealtimeServiceAsyncStub(RealtimeServiceStub):
     """
     Explain: _aio.UnaryUnaryMultiCallable[_realtime_pb2.ExplainRequest, _realtime_pb2.ExplainResponse]  # type: ignore[assignment]
     """How the query is served by an index key.
+
+    Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`), FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`).
+    """
+    Declare: _aio.UnaryUnaryMultiCallable[_realtime_pb2.DeclareRequest, _realtime_pb2.DeclareResponse]  # type: ignore[assignment]
+    """Has the query served by an index key for good: the columns that its plan narrows on are indexed, then it is
+    explained. An index that can't be built within the call is built later.
 
     Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`), FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`).
     """
@@ -265,6 +277,18 @@ class RealtimeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_realtime_pb2.ExplainResponse, _abc.Awaitable[_realtime_pb2.ExplainResponse]]:
         """How the query is served by an index key.
+
+        Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`), FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`).
+        """
+
+    @_abc_1.abstractmethod
+    def Declare(
+        self,
+        request: _realtime_pb2.DeclareRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_realtime_pb2.DeclareResponse, _abc.Awaitable[_realtime_pb2.DeclareResponse]]:
+        """Has the query served by an index key for good: the columns that its plan narrows on are indexed, then it is
+        explained. An index that can't be built within the call is built later.
 
         Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`), FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`).
         """

@@ -9,7 +9,7 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 
-from services.extraction.compare import differences
+from featurestore.engine.compare import differences
 
 
 def table(**columns: list[object]) -> pa.Table:

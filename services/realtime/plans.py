@@ -1,0 +1,206 @@
+"""How each saved query is served: planned once for an index key and the tables as they are, then kept."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Final
+
+import duckdb
+
+from featurestore.engine.apply import Tables
+from featurestore.engine.column_types import duckdb_type
+from featurestore.engine.key_values import ConvertedKeys, KeyKind, key_kind
+from featurestore.engine.planner import Plan, Stop, plan
+from featurestore.engine.planner.run import chain_values
+from featurestore.engine.planner.text import planned_sql
+from featurestore.engine.sql_check import parse
+from featurestore.engine.stored_columns import check_stored_columns
+from featurestore.engine.tables import identity
+from featurestore.engine.wrapping import serving_sql
+from featurestore.model.errors import InvalidArgument
+from featurestore.model.query import Column, QueryForm, Warned
+from featurestore.model.serving import KeyValue
+from featurestore.model.table import TableDefinition
+
+_logger = logging.getLogger(__name__)
+
+MOST_PLANS: Final = 2_048
+"""Kept at once; the one that was not asked for the longest goes first."""
+
+_ABSENT: dict[KeyKind, KeyValue] = {
+    KeyKind.BOOL: False,
+    KeyKind.INTEGER: 0,
+    KeyKind.DECIMAL: Decimal(0),
+    KeyKind.TEXT: "",
+    KeyKind.DATE: date(1970, 1, 1),
+    KeyKind.TIMESTAMP: datetime(1970, 1, 1),  # noqa: DTZ001 - a key without a zone
+    KeyKind.ZONED_TIMESTAMP: datetime(1970, 1, 1, tzinfo=UTC),
+    KeyKind.UUID: "00000000-0000-0000-0000-000000000000",
+    KeyKind.BLOB: b"",
+}
+
+
+def any_key(columns: tuple[Column, ...]) -> ConvertedKeys:
+    """Some key of these types, for binding a text or for a query that shows none."""
+    return ConvertedKeys(columns, (tuple(_ABSENT[key_kind(column)] for column in columns),))
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A query, ready to be served by an index key.
+
+    Attributes:
+        reads: the definitions of the tables that it reads, which it was planned for.
+        plan: what to narrow; narrows nothing once the watchman found a difference.
+        warnings: what its text alone is warned of.
+        uses_clock: its answers change with time alone.
+        answered: how many answers it gave; counted without a lock, for the watchman to draw from.
+        distrusted: why the plan is not used; empty while it is.
+    """
+
+    form: QueryForm
+    columns: tuple[Column, ...]
+    tables: Tables
+    reads: dict[str, TableDefinition]
+    plan: Plan
+    warnings: tuple[Warned, ...]
+    uses_clock: bool
+    answered: int = 0
+    distrusted: str = ""
+
+    @property
+    def comparable(self) -> bool:
+        """Whether two runs on the same data give the same answer, so that the watchman can tell."""
+        return not self.uses_clock and not any(each.reason == "UNDETERMINED" for each in self.warnings)
+
+    @property
+    def narrows_on(self) -> set[tuple[str, str]]:
+        """The columns that should be indexed: (table, column)."""
+        return {
+            (each.table, narrowing.column) for each in self.plan.occurrences for narrowing in each.narrowed
+        }
+
+    def serves(self, form: QueryForm, tables: Tables) -> bool:
+        """Whether it still holds, for this form and these tables."""
+        if self.form is not form and self.form != form:
+            return False
+        if self.tables is not tables:
+            if any(tables.get(name) is not known for name, known in self.reads.items()):
+                return False
+            self.tables = tables
+        return True
+
+    def distrust(self, why: str) -> None:
+        """Serve by the plain text from now on."""
+        self.distrusted = why
+        whole = tuple(replace(each, narrowed=(), stopped=Stop(None, why)) for each in self.plan.occurrences)
+        self.plan = replace(self.plan, occurrences=whole, chains=())
+
+
+class Plans:
+    """Keeps what was prepared, up to a bound. Any thread."""
+
+    def __init__(self, tables: Callable[[], Tables]) -> None:
+        """Prepare for an engine.
+
+        Args:
+            tables: the definitions as they are; another object whenever one of them changed.
+        """
+        self._tables = tables
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[tuple[str, tuple[str, ...]], Prepared] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def prepared(
+        self, cursor: duckdb.DuckDBPyConnection, query_id: str, form: QueryForm, columns: tuple[Column, ...]
+    ) -> Prepared:
+        """What serves the query by these columns now.
+
+        Args:
+            query_id: empty for a query that is not saved; it is prepared each time.
+
+        Raises:
+            FailedPrecondition: `QUERY_SCHEMA_CHANGED`, naming the columns.
+        """
+        tables = self._tables()
+        name = (query_id, tuple(column.name for column in columns))
+        with self._lock:
+            known = self._kept.get(name)
+            if known is not None and known.serves(form, tables):
+                self._kept.move_to_end(name)
+                return known
+        made = prepare(cursor, form, columns, tables)
+        if query_id:
+            with self._lock:
+                self._kept[name] = made
+                self._kept.move_to_end(name)
+                while len(self._kept) > MOST_PLANS:
+                    self._kept.popitem(last=False)
+        return made
+
+
+def prepare(
+    cursor: duckdb.DuckDBPyConnection, form: QueryForm, columns: tuple[Column, ...], tables: Tables
+) -> Prepared:
+    """Plan a query for an index key, and have the engine bind what would run.
+
+    Raises:
+        FailedPrecondition: `QUERY_SCHEMA_CHANGED`, naming the columns.
+    """
+    check_stored_columns(cursor, form)
+    try:
+        found = parse(form.sql)
+    except InvalidArgument as error:
+        # Saved by a release that took it: what was promised is served, but not changed in any way.
+        _logger.warning("a saved query would not be saved any more, and is served as it is: %s", error)
+        return Prepared(form, columns, tables, dict(tables), Plan(columns, ()), (), uses_clock=True)
+    reads = {identity(name): tables[identity(name)] for name in found.tables if identity(name) in tables}
+    types = {
+        each.name: {column.name: duckdb_type(column.type) for column in each.schema}
+        for each in reads.values()
+    }
+    made = Prepared(
+        form,
+        columns,
+        tables,
+        reads,
+        _planned(form, columns, types),
+        found.warnings,
+        uses_clock=found.uses_clock,
+    )
+    if made.plan.narrows and not _binds_alike(cursor, made):
+        made.distrust(
+            "the engine does not bind the narrowed text as it binds the query: it is served as it is"
+        )
+    return made
+
+
+def _planned(form: QueryForm, columns: tuple[Column, ...], types: dict[str, dict[str, str]]) -> Plan:
+    try:
+        return plan(form, [column.name for column in columns], types)
+    except Exception:
+        # An error of ours in what only makes it faster must not keep anybody from being served.
+        _logger.exception("a query could not be planned; it is served as it is")
+        return Plan(columns, ())
+
+
+def _binds_alike(cursor: duckdb.DuckDBPyConnection, made: Prepared) -> bool:
+    keys = any_key(made.columns)
+    try:
+        plain = cursor.execute(f"DESCRIBE {serving_sql(made.form, keys)}").fetchall()
+        values = chain_values(cursor, made.plan, keys)
+        planned = cursor.execute(f"DESCRIBE {planned_sql(made.form, made.plan, keys, values)}").fetchall()
+    except duckdb.Error:
+        _logger.exception("a planned query does not bind; it is served as it is")
+        return False
+    if planned != plain:
+        _logger.error("a planned query binds to other columns; it is served as it is")
+    return bool(planned == plain)

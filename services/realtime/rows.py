@@ -1,0 +1,102 @@
+"""Rows of a query for keys, out of the engine: by the plan, or by the wrapped text as it is."""
+
+from __future__ import annotations
+
+import duckdb
+import pyarrow as pa
+
+from featurestore.engine.failures import translate
+from featurestore.engine.key_values import ConvertedKeys
+from featurestore.engine.outputs import finish
+from featurestore.engine.planner import Plan
+from featurestore.engine.planner.run import chain_values
+from featurestore.engine.planner.text import planned_sql
+from featurestore.engine.wrapping import serving_sql
+from featurestore.model.query import QueryForm
+from services.realtime import answers
+from services.realtime.plans import Prepared
+
+_BATCH_ROWS = 65_536
+_MAX_ROWS_BYTES = answers.ONE_KEY_BYTES
+
+
+def planned_rows(
+    cursor: duckdb.DuckDBPyConnection, prepared: Prepared, keys: ConvertedKeys
+) -> pa.RecordBatch:
+    """The rows of these keys by the plan, with exactly the form's schema; all of it on one state of the tables.
+
+    Raises:
+        InvalidArgument: `SQL_VALUE`, `INTERVAL_MONTHS`.
+        ResourceExhausted: `ANSWER_TOO_LARGE`, `QUERY_MEMORY`.
+        DeadlineExceeded: `DEADLINE`.
+    """
+    plan = prepared.plan
+    if not plan.chains:
+        return rows_in_transaction(cursor, prepared.form, plan, keys)
+    cursor.begin()
+    try:
+        return rows_in_transaction(cursor, prepared.form, plan, keys)
+    finally:
+        cursor.rollback()
+
+
+def rows_in_transaction(
+    cursor: duckdb.DuckDBPyConnection, form: QueryForm, plan: Plan, keys: ConvertedKeys
+) -> pa.RecordBatch:
+    """The same, for a caller who has a transaction open, or a plan without chains, which is one statement.
+
+    Raises:
+        See `planned_rows`.
+    """
+    if not plan.narrows:
+        return plain_rows(cursor, form, keys)
+    try:
+        values = chain_values(cursor, plan, keys)
+    except duckdb.Error as error:
+        raise translate(error) from error
+    return run(cursor, form, planned_sql(form, plan, keys, values), len(keys.tuples))
+
+
+def plain_rows(cursor: duckdb.DuckDBPyConnection, form: QueryForm, keys: ConvertedKeys) -> pa.RecordBatch:
+    """The same rows by the wrapped text as it is: what an answer is by definition.
+
+    Raises:
+        See `planned_rows`.
+    """
+    return run(cursor, form, serving_sql(form, keys), len(keys.tuples))
+
+
+def run(cursor: duckdb.DuckDBPyConnection, form: QueryForm, sql: str, key_count: int) -> pa.RecordBatch:
+    """The rows of a text, with exactly the form's schema.
+
+    Raises:
+        See `planned_rows`.
+    """
+    try:
+        rows = _bounded(cursor.execute(sql).to_arrow_reader(_BATCH_ROWS), key_count)
+    except (duckdb.Error, OSError) as error:
+        raise translate(error) from error
+    return _one_batch(finish(rows, form))
+
+
+def _bounded(reader: pa.RecordBatchReader, key_count: int) -> pa.Table:
+    batches: list[pa.RecordBatch] = []
+    size = 0
+    try:
+        for batch in reader:
+            size += batch.nbytes
+            batches.append(batch)
+            if size > _MAX_ROWS_BYTES:
+                raise answers.too_large(
+                    size, key_count, max(1, key_count * answers.MANY_KEYS_BYTES // (2 * size))
+                )
+    finally:
+        reader.close()  # one that is read in part would hold its transaction
+    return pa.Table.from_batches(batches, reader.schema)
+
+
+def _one_batch(rows: pa.Table) -> pa.RecordBatch:
+    batches = rows.combine_chunks().to_batches()
+    if batches:
+        return batches[0]
+    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in rows.schema], schema=rows.schema)
