@@ -195,12 +195,18 @@ def _planned(form: QueryForm, columns: tuple[Column, ...], types: dict[str, dict
 def _binds_alike(cursor: duckdb.DuckDBPyConnection, made: Prepared) -> bool:
     keys = any_key(made.columns)
     try:
-        plain = cursor.execute(f"DESCRIBE {serving_sql(made.form, keys)}").fetchall()
-        values = chain_values(cursor, made.plan, keys)
-        planned = cursor.execute(f"DESCRIBE {planned_sql(made.form, made.plan, keys, values)}").fetchall()
+        plain = _bound(cursor, serving_sql(made.form, keys))
+        planned = _bound(
+            cursor, planned_sql(made.form, made.plan, keys, chain_values(cursor, made.plan, keys))
+        )
     except duckdb.Error:
         _logger.exception("a planned query does not bind; it is served as it is")
         return False
     if planned != plain:
         _logger.error("a planned query binds to other columns; it is served as it is")
-    return bool(planned == plain)
+    return planned == plain
+
+
+def _bound(cursor: duckdb.DuckDBPyConnection, sql: str) -> list[tuple[str, str]]:
+    # The rest of what DESCRIBE says is of constraints, which a table's name has and a narrowing has not.
+    return [(name, type_) for name, type_, *_ in cursor.execute(f"DESCRIBE {sql}").fetchall()]
