@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -15,6 +14,7 @@ import duckdb
 
 from featurestore.engine.apply import Tables
 from featurestore.engine.column_types import duckdb_type
+from featurestore.engine.failures import translate
 from featurestore.engine.key_values import ConvertedKeys, KeyKind, key_kind
 from featurestore.engine.planner import Plan, Stop, plan
 from featurestore.engine.planner.run import chain_values
@@ -27,6 +27,8 @@ from featurestore.model.errors import InvalidArgument
 from featurestore.model.query import Column, QueryForm, Warned
 from featurestore.model.serving import KeyValue
 from featurestore.model.table import TableDefinition
+from services.realtime.lane import Lane
+from services.realtime.proposals import known_table
 
 _logger = logging.getLogger(__name__)
 
@@ -106,13 +108,13 @@ class Prepared:
 class Plans:
     """Keeps what was prepared, up to a bound. Any thread."""
 
-    def __init__(self, tables: Callable[[], Tables]) -> None:
+    def __init__(self, lane: Lane) -> None:
         """Prepare for an engine.
 
         Args:
-            tables: the definitions as they are; another object whenever one of them changed.
+            lane: knows the definitions as they are.
         """
-        self._tables = tables
+        self._lane = lane
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, tuple[str, ...]], Prepared] = OrderedDict()
 
@@ -130,7 +132,7 @@ class Plans:
         Raises:
             FailedPrecondition: `QUERY_SCHEMA_CHANGED`, naming the columns.
         """
-        tables = self._tables()
+        tables = self._lane.tables
         name = (query_id, tuple(column.name for column in columns))
         with self._lock:
             known = self._kept.get(name)
@@ -138,6 +140,10 @@ class Plans:
                 self._kept.move_to_end(name)
                 return known
         made = prepare(cursor, form, columns, tables)
+        if not self._lane.unchanged_since(tables):
+            return made  # whoever asked will see that too, and ask again
+        if made.distrusted:
+            _logger.error("query %s is not narrowed: %s", query_id, made.distrusted)
         if query_id:
             with self._lock:
                 self._kept[name] = made
@@ -162,7 +168,9 @@ def prepare(
         # Saved by a release that took it: what was promised is served, but not changed in any way.
         _logger.warning("a saved query would not be saved any more, and is served as it is: %s", error)
         return Prepared(form, columns, tables, dict(tables), Plan(columns, ()), (), uses_clock=True)
-    reads = {identity(name): tables[identity(name)] for name in found.tables if identity(name) in tables}
+    reads = {}
+    for name in found.tables:
+        reads[identity(name)] = known_table(tables, name)
     types = {
         each.name: {column.name: duckdb_type(column.type) for column in each.schema}
         for each in reads.values()
@@ -176,10 +184,8 @@ def prepare(
         found.warnings,
         uses_clock=found.uses_clock,
     )
-    if made.plan.narrows and not _binds_alike(cursor, made):
-        made.distrust(
-            "the engine does not bind the narrowed text as it binds the query: it is served as it is"
-        )
+    if made.plan.narrows and (why := _binds_otherwise(cursor, made)):
+        made.distrust(f"{why}: it is served as it is")
     return made
 
 
@@ -192,19 +198,16 @@ def _planned(form: QueryForm, columns: tuple[Column, ...], types: dict[str, dict
         return Plan(columns, ())
 
 
-def _binds_alike(cursor: duckdb.DuckDBPyConnection, made: Prepared) -> bool:
+def _binds_otherwise(cursor: duckdb.DuckDBPyConnection, made: Prepared) -> str:
+    """How the narrowed text differs from the plain one to the engine; empty if it doesn't."""
     keys = any_key(made.columns)
     try:
         plain = _bound(cursor, serving_sql(made.form, keys))
-        planned = _bound(
-            cursor, planned_sql(made.form, made.plan, keys, chain_values(cursor, made.plan, keys))
-        )
-    except duckdb.Error:
-        _logger.exception("a planned query does not bind; it is served as it is")
-        return False
-    if planned != plain:
-        _logger.error("a planned query binds to other columns; it is served as it is")
-    return planned == plain
+        values = chain_values(cursor, made.plan, keys)
+        planned = _bound(cursor, planned_sql(made.form, made.plan, keys, values))
+    except duckdb.Error as error:
+        return f"the engine can't bind the narrowed text ({translate(error).message})"
+    return "" if planned == plain else "the engine binds the narrowed text to other columns than the query"
 
 
 def _bound(cursor: duckdb.DuckDBPyConnection, sql: str) -> list[tuple[str, str]]:

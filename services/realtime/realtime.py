@@ -105,8 +105,7 @@ class RealtimeService:
             self._watchman = Watchman(connection, self._lane, reads)
             self._watchman.start()
             stack.push_async_callback(asyncio.to_thread, self._watchman.close)
-            plans = Plans(lambda: self._lane.tables)
-            self._serving = Serving(self._lane, plans, self._watchman)
+            self._serving = Serving(self._lane, Plans(self._lane), self._watchman)
             self._stack = stack.pop_all()
         return self
 
