@@ -1,1 +1,1 @@
-"""Bodies of realistic queries, on which the planner is held against the plain query."""
+"""Queries that others wrote, and those that a data scientist would: the planner is held against the plain query."""

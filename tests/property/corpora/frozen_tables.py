@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import duckdb
 
+FEW = 20
+"""Of a skewed column, the values on which three rows of ten fall: 0 to 19."""
+
 
 def _draw(salt: int, below: int) -> str:
     """A number of 0 to `below` - 1 that looks drawn at random for row `i`."""
     return f"(hash(i * 31 + {salt}) % {below})::BIGINT"
 
 
-def _skewed(salt: int, few: int, many: int) -> str:
-    """As `_draw`, but three rows of ten fall on the first `few`."""
-    return f"CASE WHEN {_draw(salt, 10)} < 3 THEN {_draw(salt + 1, few)} ELSE {_draw(salt + 2, many)} END"
+def _skewed(salt: int, many: int) -> str:
+    """As `_draw`, but three rows of ten fall on the first few."""
+    return f"CASE WHEN {_draw(salt, 10)} < 3 THEN {_draw(salt + 1, FEW)} ELSE {_draw(salt + 2, many)} END"
 
 
 def _sometimes_null(value: str, salt: int) -> str:
@@ -34,8 +37,8 @@ def _time(salt: int) -> str:
 
 _MERCHANT = "printf('m%05d', {})"
 _DEVICE = "printf('d-%06d', {})"
-_USER = _sometimes_null(_skewed(1, 20, 8000), 4)
-_ANOTHER_USER = _sometimes_null(_skewed(5, 20, 8000), 8)
+_USER = _sometimes_null(_skewed(1, 8000), 4)
+_ANOTHER_USER = _sometimes_null(_skewed(5, 8000), 8)
 _CURRENCY = _one_of(33, *(f"C{number:02}" for number in range(20)))
 
 TABLES = {
@@ -122,7 +125,7 @@ TABLES = {
         30_000,
         {
             "order_id": "i",
-            "customer_id": _sometimes_null(_skewed(60, 20, 8000), 63),
+            "customer_id": _sometimes_null(_skewed(60, 8000), 63),
             "order_date": _time(64),
             "status": _one_of(65, "paid", "open", "cancelled"),
         },
@@ -132,7 +135,7 @@ TABLES = {
         {
             "order_id": "i // 3",
             "line_no": "CAST(i % 3 AS INTEGER)",
-            "product_id": f"CAST({_skewed(70, 20, 2000)} AS INTEGER)",
+            "product_id": f"CAST({_skewed(70, 2000)} AS INTEGER)",
             "quantity": f"CAST(1 + {_draw(73, 5)} AS INTEGER)",
             "price": _eighths(74, 800),
         },
@@ -149,7 +152,7 @@ TABLES = {
         40_000,
         {
             "user_id": _USER,
-            "product_id": f"CAST({_skewed(90, 20, 2000)} AS INTEGER)",
+            "product_id": f"CAST({_skewed(90, 2000)} AS INTEGER)",
             "stars": f"CAST(1 + {_draw(93, 5)} AS INTEGER)",
             "ts": _time(94),
         },
