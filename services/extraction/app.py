@@ -28,6 +28,10 @@ class ExtractionSettings(BaseModel, frozen=True, extra="forbid"):
     warehouse_memory: str = Field(
         "1GB", description="What the warehouse may use for buffers, with its unit; more spills."
     )
+    warehouse_cache: str = Field(
+        "128MB",
+        description="Of the warehouse's memory, what rows that were read may keep; the rest is for joins, sorts and aggregates.",
+    )
     warehouse_threads: int = Field(2, ge=1, description="Worker threads of the warehouse.")
     git_schemes: str = Field(
         "https,ssh", description="How scripts may be fetched, comma-separated: https, ssh, file, http."
@@ -53,7 +57,9 @@ def opened(settings: ExtractionSettings, realtime: Realtime) -> ExtractionServic
         settings.folder,
         realtime,
         warehouse=WarehouseSettings(
-            memory_limit=settings.warehouse_memory, threads=settings.warehouse_threads
+            memory_limit=settings.warehouse_memory,
+            cache_limit=settings.warehouse_cache,
+            threads=settings.warehouse_threads,
         ),
         git=GitSettings(
             schemes=frozenset(_parts(settings.git_schemes)),

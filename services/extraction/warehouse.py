@@ -19,6 +19,7 @@ from featurestore.engine import apply, ledger, profile
 from featurestore.model import deadline
 from featurestore.model.errors import DeadlineExceeded, FailedPrecondition
 from featurestore.model.table import Frame, Version
+from services.extraction.block_cache import BlockCache
 
 T = TypeVar("T")
 
@@ -29,6 +30,7 @@ class WarehouseSettings:
 
     Attributes:
         memory_limit: of DuckDB's buffers, such as `1GB`; larger sorts and joins spill to the folder.
+        cache_limit: of it what blocks of tables may keep once they were read, such as `128MB`.
         threads: DuckDB's own.
         reader_threads: statements that run at a time.
         open_results: results that may be open at a time, most of them waiting for their readers.
@@ -36,6 +38,7 @@ class WarehouseSettings:
     """
 
     memory_limit: str = "1GB"
+    cache_limit: str = "128MB"
     threads: int = 2
     reader_threads: int = 4
     open_results: int = 32
@@ -114,7 +117,7 @@ class Warehouse:
                 "read them to their end or close them",
                 doing="waiting for a reader",
             ) from None
-        reader = Reader(self._connection.cursor(), self._reader_threads, ends, self._closed)
+        reader = Reader(self._connection.cursor(), self._reader_threads, self._blocks, ends, self._closed)
         self._readers.add(reader)
         return reader
 
@@ -140,6 +143,12 @@ class Warehouse:
                 memory_limit=self._settings.memory_limit,
                 threads=self._settings.threads,
                 spill_folder=spill,
+                changing_memory=True,
+            )
+            self._blocks = BlockCache(
+                self._connection.cursor(),
+                limit=self._settings.memory_limit,
+                keep=self._settings.cache_limit,
             )
             self._writer = self._connection.cursor()
             ledger.prepare(self._writer)
@@ -151,6 +160,7 @@ class Warehouse:
     def _close(self) -> None:
         try:
             self._writer.close()
+            self._blocks.close()
             self._connection.close()  # the last one to close checkpoints
         finally:
             os.close(self._lock)
@@ -171,7 +181,8 @@ class Warehouse:
                     after=frame.sequence,
                 )
         for group in apply.in_groups(fresh):
-            self._apply_group(log_id, group)
+            with self._blocks.call():
+                self._apply_group(log_id, group)
 
     def _apply_group(self, log_id: str, frames: Sequence[Frame]) -> None:
         version = Version(log_id, frames[-1].sequence)
@@ -204,11 +215,13 @@ class Reader:
         self,
         cursor: duckdb.DuckDBPyConnection,
         threads: ThreadPoolExecutor,
+        blocks: BlockCache,
         ends: float,
         closed: Callable[[Reader], None],
     ) -> None:
         self._cursor = cursor
         self._threads = threads
+        self._blocks = blocks
         self._ends = ends
         self._closed = closed
         self._running: Future[Any] | None = None
@@ -243,7 +256,8 @@ class Reader:
     def _guarded(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         if self._closing is not None:  # it waited for a thread longer than it had time
             raise duckdb.InterruptException("closed")
-        return work(self._cursor)
+        with self._blocks.call():
+            return work(self._cursor)
 
     def _start_closing(self) -> asyncio.Task[None]:
         if self._closing is None:

@@ -6,8 +6,14 @@ import pytest
 
 from featurestore.engine import profile
 
-# What may differ between the two sides: sizes, and where work may spill to.
-OWN_TO_A_SIDE = {"temp_directory", "disabled_filesystems", "allowed_directories", "allowed_paths"}
+# What may differ between the two sides: sizes, whether they may be changed, and where work may spill to.
+OWN_TO_A_SIDE = {
+    "temp_directory",
+    "disabled_filesystems",
+    "allowed_directories",
+    "allowed_paths",
+    "allowed_configs",
+}
 
 
 @pytest.fixture
@@ -19,7 +25,11 @@ def memory():
 @pytest.fixture
 def file(tmp_path):
     with profile.connect(
-        tmp_path / "w.duckdb", threads=2, memory_limit="200MB", spill_folder=tmp_path / "spill"
+        tmp_path / "w.duckdb",
+        threads=2,
+        memory_limit="200MB",
+        spill_folder=tmp_path / "spill",
+        changing_memory=True,
     ) as connection:
         yield connection
 
@@ -78,11 +88,20 @@ def test_what_changes_a_result_is_pinned(side):
         "SET TimeZone = 'Asia/Tokyo'",
         "SET GLOBAL errors_as_json = false",
         "SET enable_external_access = true",
+        "SET GLOBAL lock_configuration = false",
+        "SET GLOBAL allowed_configs = ['threads']",
     ],
 )
 def test_files_the_network_and_settings_are_out_of_reach(side, statement, tmp_path):
     with pytest.raises(duckdb.Error):
         side.cursor().execute(statement.format(folder=tmp_path)).fetchall()
+
+
+def test_the_memory_limit_can_be_changed_where_that_was_asked_for_and_nowhere_else(memory, file):
+    lower = "SET GLOBAL memory_limit = '100MB'"
+    file.cursor().execute(lower)
+    with pytest.raises(duckdb.InvalidInputException):
+        memory.cursor().execute(lower)
 
 
 def test_a_python_variable_is_no_table(side):
