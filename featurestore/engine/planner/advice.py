@@ -20,6 +20,9 @@ POSITIONAL = "rows are paired by where they stand, so none may be missing: join 
 PIVOT = (
     "PIVOT and UNPIVOT are not followed: write sum(x) FILTER (WHERE ...) AS name for each, grouped by the key"
 )
+UNPRINTABLE = (
+    "it is joined on a column of a type that can't be an index key, such as DOUBLE: join it on one that can"
+)
 SUBQUERY = "it stands in a subquery that is not tied to the key: compare one of its columns with the key column outside, with ="
 
 

@@ -30,6 +30,7 @@ def placed(context: Context, source: From, facts: Facts, stops: Stops) -> Iterat
         case "FULL":
             yield from _full(context, source, facts, stops)
             return
+    facts = _with_merged(context, source, facts, kind)
     met = facts.copy()  # of the pairs of rows that fulfil ON
     if kind != "INNER":
         lost = left if kind == "RIGHT" else right
@@ -49,7 +50,7 @@ def _by_position(context: Context, join: Join, facts: Facts, stops: Stops) -> It
     if context.holds(Rule.POSITIONAL):
         if facts.holds_not_null(join):
             stops += context.stop(Rule.POSITIONAL, advice.POSITIONAL)
-        facts = facts.where(lambda col: not join.owns(col))
+        facts = Facts()
     yield from placed(context, join.left, facts, stops)
     yield from placed(context, join.right, facts, stops)
 
@@ -66,6 +67,18 @@ def _effective_kind(context: Context, join: Join, facts: Facts) -> str:
         case "FULL" if left or right:
             return "INNER" if left and right else "LEFT" if left else "RIGHT"
     return join.kind
+
+
+def _with_merged(context: Context, join: Join, facts: Facts, kind: str) -> Facts:
+    """A FULL JOIN that is none for the rows that matter: a merged column is that of the side that is not null."""
+    facts = facts.copy()
+    sides = {"LEFT": (0,), "RIGHT": (1,)}.get(kind, (0, 1))
+    for (col, part), way in list(facts.strong.items()):
+        if col in join.merged and col.merged:
+            for own in (col.merged[side] for side in sides):
+                if context.comparable(col.type, own.type, part):
+                    facts.strong.setdefault((own, part), way | {Rule.FULL_MERGED})
+    return facts
 
 
 def _full(context: Context, join: Join, facts: Facts, stops: Stops) -> Iterator[Placed]:

@@ -191,9 +191,11 @@ class Narrower:
     ) -> Facts:
         """Narrow what FROM names; returns the facts of its rows."""
         sources = list(placed(self.context, source, facts, stops))
-        if self.chained and (links := self._links(query, source, sources)):
+        linked: set[Col] = set()
+        while self.chained and (links := self._links(query, source, sources, linked)):
             facts = facts.copy()
             for link in links:
+                linked.add(link[0])
                 facts.weak[link] = frozenset({Rule.CHAIN})
             self.context.close(facts, implications)
             sources = list(placed(self.context, source, facts, stops))
@@ -239,7 +241,8 @@ class Narrower:
         fitting = [each for each in found if self.context.comparable(each[0].type, each[0].type, each[1])]
         by_key = [each for each in fitting if each[1] < self.context.key_width]
         by_chain = [each for each in fitting if each[1] >= self.context.key_width]
-        chosen = by_key or by_chain[:1]
+        # The first chain of them: a later one may start from this very table.
+        chosen = by_key or sorted(by_chain, key=lambda each: each[1])[:1]
         if not chosen:
             clash = self.context.clashes.get(leaf)
             unconnected = Stop(None, advice.unconnected(leaf.alias))
@@ -252,30 +255,35 @@ class Narrower:
             self.narrowed.setdefault(leaf.occurrence, []).append(Narrowing(col.written, at, chain, rules))
             self.context.fired.update(way)
 
-    def _links(self, query: Select, source: From, sources: Iterable[Placed]) -> list[tuple[Col, int]]:
-        """Columns of tables that the key narrows, by which others could be reached, each with a part for its values.
+    def _links(
+        self, query: Select, source: From, sources: Iterable[Placed], linked: set[Col]
+    ) -> list[tuple[Col, int]]:
+        """Columns of narrowed tables by which others could be reached, each with a part for its values.
 
         Of the rows that matter, the table's part is one of its narrowed rows, or null.
+
+        Args:
+            linked: those that have a part already.
         """
-        by_key = {
-            leaf for leaf, facts, _ in sources if isinstance(leaf, TableLeaf) and self._by_key(leaf, facts)
+        narrowed = {
+            leaf for leaf, facts, _ in sources if isinstance(leaf, TableLeaf) and self._narrows(leaf, facts)
         }
         links: list[tuple[Col, int]] = []
         for one, other in _compared_anywhere(query, source):
             leaf = one.leaf
-            known = leaf not in by_key or other.leaf in by_key or any(one is col for col, _ in links)
-            if known or one.type is None or one.type != other.type or not isinstance(leaf, TableLeaf):
+            known = one in linked or any(one is col for col, _ in links)
+            if known or leaf not in narrowed or other.leaf in narrowed or one.type is None:
+                continue
+            if one.type != other.type or not isinstance(leaf, TableLeaf):
                 continue
             self.chains.append(ChainFound(leaf, one))
             self.context.types.append(one.type)
             links.append((one, len(self.context.types) - 1))
         return links
 
-    def _by_key(self, leaf: TableLeaf, facts: Facts) -> bool:
+    def _narrows(self, leaf: TableLeaf, facts: Facts) -> bool:
         return not leaf.qualified and any(
-            col.leaf is leaf
-            and part < self.context.key_width
-            and self.context.comparable(col.type, col.type, part)
+            col.leaf is leaf and self.context.comparable(col.type, col.type, part)
             for col, part in facts.strong
         )
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from featurestore.engine import inspector
 from featurestore.engine.key_values import check_key_columns, key_kind
 from featurestore.engine.lexer import tokens
-from featurestore.engine.planner import trees
+from featurestore.engine.planner import advice, trees
 from featurestore.engine.planner.columns import Query, TableLeaf, folded
 from featurestore.engine.planner.context import Context
 from featurestore.engine.planner.model import Chain, Narrowing, Occurrence, Plan, Rule, Stop
@@ -46,11 +46,13 @@ def plan(
     columns = check_key_columns(form, index_key)
     node = inspector.parse_tree(form.sql)["statements"][0]["node"]
     resolver = Resolver(tables, off)
+    resolver.sources.fixed_names = trees.row_names(node)
     query = resolver.query(node, {}, None)
     found = resolver.sources.found
     spans = [_span(form.sql, each["query_location"]) for each, _ in found]
     named = list(trees.tables(node))
-    understood = len(named) == len(found) and None not in spans and _shows(query, form)
+    placed = len(named) == len(found) == len(set(spans)) and None not in spans
+    understood = placed and _shows(query, form, columns)
     context = Context([column.engine_type for column in columns], len(columns), off)
     narrower = Narrower(context, chained)
     if understood:
@@ -64,10 +66,14 @@ def plan(
     return Plan(columns, tuple(ordered), chains, context.fired, context.refused)
 
 
-def _shows(query: Query, form: QueryForm) -> bool:
+def _shows(query: Query, form: QueryForm, key: tuple[Column, ...]) -> bool:
     """Whether the query's columns, as they are understood here, are those that the engine found."""
-    names = [output.name for output in query.outputs]
-    return not query.complete or all(names.count(folded(column.name)) == 1 for column in form.columns)
+    columns = form.columns[: len(query.outputs)]
+    return len(columns) == len(query.outputs) and all(
+        output.name in (None, folded(column.name))
+        and (output.type in (None, column.engine_type) or column not in key)
+        for output, column in zip(query.outputs, columns, strict=True)
+    )
 
 
 def _wanted(query: Query, columns: tuple[Column, ...]) -> Wanted:
@@ -118,33 +124,47 @@ def _chains(occurrences: list[Occurrence], narrower: Narrower) -> tuple[list[Occ
     """The chains that are used, numbered anew; occurrences whose chain can't be printed are read whole."""
     chains: list[Chain] = []
     number_of: dict[int, int] = {}
+    for number in sorted(_used(occurrences, narrower)):
+        if chain := _chain(narrower.chains[number], occurrences, number_of):
+            number_of[number] = len(chains)
+            chains.append(chain)
     kept = []
     for occurrence in occurrences:
-        numbers = {each.chain for each in occurrence.narrowed if each.chain is not None}
-        for number in numbers - number_of.keys():
-            chain = _chain(narrower.chains[number], occurrences)
-            if chain:
-                number_of[number] = len(chains)
-                chains.append(chain)
-        if numbers <= number_of.keys():
-            kept.append(replace(occurrence, narrowed=_renumbered(occurrence.narrowed, number_of)))
-        else:
-            unprintable = Stop(Rule.CHAIN, "its values have a type that can't be an index key")
-            kept.append(replace(occurrence, narrowed=(), stopped=unprintable))
+        narrowed = _renumbered(occurrence.narrowed, number_of)
+        unprintable = Stop(Rule.CHAIN, advice.UNPRINTABLE) if narrowed is None else occurrence.stopped
+        kept.append(replace(occurrence, narrowed=narrowed or (), stopped=unprintable))
     return kept, tuple(chains)
 
 
-def _renumbered(narrowed: tuple[Narrowing, ...], number_of: Mapping[int, int]) -> tuple[Narrowing, ...]:
+def _used(occurrences: list[Occurrence], narrower: Narrower) -> set[int]:
+    """The chains that narrow an occurrence, or the table that another one starts from."""
+    used: set[int] = set()
+    waiting = list(occurrences)
+    while waiting:
+        new = {each.chain for each in waiting.pop().narrowed if each.chain is not None} - used
+        waiting += [occurrences[narrower.chains[number].leaf.occurrence] for number in new]
+        used |= new
+    return used
+
+
+def _renumbered(
+    narrowed: tuple[Narrowing, ...], number_of: Mapping[int, int]
+) -> tuple[Narrowing, ...] | None:
+    """With the numbers of the chains that are kept; None if one is not."""
+    if any(each.chain not in number_of for each in narrowed if each.chain is not None):
+        return None
     return tuple(
         each if each.chain is None else replace(each, chain=number_of[each.chain]) for each in narrowed
     )
 
 
-def _chain(found: ChainFound, occurrences: list[Occurrence]) -> Chain | None:
+def _chain(found: ChainFound, occurrences: list[Occurrence], number_of: Mapping[int, int]) -> Chain | None:
+    """The chain, if its values can be fetched and printed; those that its table needs come before it."""
     origin = occurrences[found.leaf.occurrence]
+    narrowed = _renumbered(origin.narrowed, number_of)
     column = Column(found.col.written, pa.null(), found.col.type or "")
     try:
         key_kind(column)
     except InvalidArgument:
         return None
-    return Chain(origin.table, column, origin.narrowed)
+    return Chain(origin.table, column, narrowed) if narrowed else None

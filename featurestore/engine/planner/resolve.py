@@ -19,7 +19,6 @@ from featurestore.engine.planner.columns import (
     Query,
     Select,
     SetOperation,
-    TableLeaf,
     Unfollowed,
     folded,
 )
@@ -36,11 +35,13 @@ class Scope:
 
     Attributes:
         roots: the parts of FROM that are read so far; all of it as one, when it is read.
+        beside: while ON is read, the parts left of the join: a name that its sides don't have may mean one of theirs.
         aliases: the names that the select list gives, with their expressions; None where one is given twice.
     """
 
     parent: Scope | None
     roots: list[From] = field(default_factory=list)
+    beside: list[From] = field(default_factory=list)
     aliases: dict[str, Node | None] = field(default_factory=dict)
 
     def column(self, node: Node, *, own_alias: bool = False) -> Col | None:
@@ -52,25 +53,30 @@ class Scope:
         names = [folded(name) for name in node["column_names"]]
         if len(names) == 1:
             return self._plain(names[0], own_alias=own_alias)
-        if len(names) == 2:
-            return self._qualified(names[0], names[1])
-        self._mark(names)
-        return None
+        return self._qualified(names[0], names[1]) if len(names) == 2 else None
 
     def _plain(self, name: str, *, own_alias: bool = False) -> Col | None:
         found = [col for root in self.roots for called, col in root.visible if called == name]
+        if not found:
+            return self._beyond(name, own_alias=own_alias) if self._lacks(name) else None
         if len(found) > 1:
             return None
-        if found:
-            if name in self.aliases and not own_alias and self._aliased(name) is not found[0]:
-                return None  # which of both is meant differs from clause to clause
-            return found[0]
-        if not all(root.complete for root in self.roots):
-            return None
+        if name in self.aliases and not own_alias and self._aliased(name) is not found[0]:
+            return None  # which of both is meant differs from clause to clause
+        return found[0]
+
+    def _lacks(self, name: str) -> bool:
+        """Whether no source has such a column, or is called so: its name would mean a whole row."""
+        return not self.beside and all(
+            root.complete and all(leaf.alias != name for leaf in root.named) for root in self.roots
+        )
+
+    def _beyond(self, name: str, *, own_alias: bool) -> Col | None:
+        """What a name means that no column of the own sources has."""
         around = self.parent._plain(name) if self.parent else None  # noqa: SLF001 - of the same class
-        if name in self.aliases:
-            return None if around or own_alias else self._aliased(name)
-        return around
+        if name not in self.aliases:
+            return around
+        return None if around or own_alias else self._aliased(name)
 
     def _aliased(self, name: str) -> Col | None:
         expression = self.aliases[name]
@@ -84,19 +90,9 @@ class Scope:
             found = [col for leaf in leaves for col in leaf.columns if col.name == name]
             return found[0] if len(leaves) == 1 and found else None
         a_struct = any(called == alias for root in self.roots for called, _ in root.visible)
-        if a_struct or not all(root.complete for root in self.roots):
+        if a_struct or self.beside or not all(root.complete for root in self.roots):
             return None
         return self.parent._qualified(alias, name) if self.parent else None  # noqa: SLF001 - of the same class
-
-    def _mark(self, names: list[str]) -> None:
-        """Remember tables whose columns are named with the schema: their name must stay."""
-        scope: Scope | None = self
-        while scope:
-            for root in scope.roots:
-                for leaf in root.leaves:
-                    if isinstance(leaf, TableLeaf) and leaf.alias == names[1]:
-                        leaf.qualified = True
-            scope = scope.parent
 
 
 class Resolver:
@@ -179,7 +175,8 @@ class Resolver:
         _grouping(select, node, scope)
         select.limited = any(trees.modifiers(node, "LIMIT"))
         for window in trees.windows([node["select_list"], node.get("qualify"), node.get("modifiers")]):
-            select.partitions.append(_columns(window.get("partitions", ()), scope, select))
+            partition = [scope.column(each) for each in window.get("partitions", ()) if trees.is_column(each)]
+            select.partitions.append([col for col in partition if col])
         for distinct in trees.modifiers(node, "DISTINCT"):
             if targets := distinct.get("distinct_on_targets"):
                 select.distinct_on = _columns(targets, scope, select)
@@ -224,6 +221,8 @@ def _outputs(select_list: Sequence[Node], scope: Scope) -> tuple[list[Output], b
             col = scope.column(item, own_alias=True)
             name = folded(item.get("alias") or item["column_names"][-1])
             outputs.append(Output(name, col, col.type if col else None))
+        elif trees.expands(item):
+            return outputs, False
         else:
             alias = item.get("alias")
             outputs.append(Output(folded(alias) if alias else None, None, None))
@@ -278,11 +277,7 @@ def _columns(expressions: Sequence[Node], scope: Scope, select: Select) -> list[
 
 
 def _column(expression: Node, scope: Scope, select: Select) -> Col | None:
-    place = None
-    if expression["type"] == "VALUE_CONSTANT":
-        place = expression["value"].get("value")
-    elif expression["type"] == "POSITIONAL_REFERENCE":
-        place = expression.get("index")
+    place = expression["value"].get("value") if expression["type"] == "VALUE_CONSTANT" else None
     if isinstance(place, int) and not isinstance(place, bool) and 1 <= place <= len(select.outputs):
         return select.outputs[place - 1].col
     return scope.column(expression) if trees.is_column(expression) else None

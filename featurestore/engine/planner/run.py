@@ -25,8 +25,11 @@ def chain_values(cursor: duckdb.DuckDBPyConnection, plan: Plan, keys: ConvertedK
     """
     found: dict[int, list[object] | None] = {}
     for number, chain in enumerate(plan.chains):
-        rows = cursor.execute(chain_sql(chain, keys, CHAIN_VALUES + 1)).fetchall()
-        found[number] = None if len(rows) > CHAIN_VALUES else [value for (value,) in rows]
+        sql = chain_sql(plan, chain, keys, found, CHAIN_VALUES + 2)  # one more, and the null
+        values = (
+            [] if sql is None else [value for (value,) in cursor.execute(sql).fetchall() if value is not None]
+        )
+        found[number] = None if sql is None or len(values) > CHAIN_VALUES else values
     return found
 
 

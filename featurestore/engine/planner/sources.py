@@ -35,6 +35,7 @@ class Sources:
         self._resolver = resolver
         self._tables = {folded(name): columns for name, columns in tables.items()}
         self.found: list[tuple[Node, TableLeaf]] = []
+        self.fixed_names: set[str] = set()
 
     def read(self, node: Node | None, scope: Scope, ctes: Mapping[str, Cte]) -> From | None:
         """A FROM clause or a part of one; None for none."""
@@ -67,7 +68,9 @@ class Sources:
             used.cte = cte
             cte.uses += 1
             return used
-        leaf = TableLeaf(folded(alias), occurrence=len(self.found))
+        leaf = TableLeaf(
+            folded(alias), occurrence=len(self.found), qualified=folded(alias) in self.fixed_names
+        )
         for place, (written, type_) in enumerate(self._tables[folded(name)].items()):
             called = names[place] if place < len(names) else written
             leaf.columns.append(Col(folded(called), type_, leaf, written=written))
@@ -91,9 +94,13 @@ class Sources:
         if style == "POSITIONAL" or (style == "ASOF" and kind not in ("INNER", "LEFT")):
             kind = "POSITIONAL"
         join = Join(left, right, kind, asof=style == "ASOF")
-        before, scope.roots = scope.roots, [left, right]
+        around, scope.roots, scope.beside = (
+            (scope.roots, scope.beside),
+            [left, right],
+            scope.roots + scope.beside,
+        )
         self._conditions(join, node, scope, ctes)
-        scope.roots = before
+        scope.roots, scope.beside = around
         if style == "NATURAL" and not (left.complete and right.complete):
             join.visible = [(name, None) for name, _ in left.visible + right.visible]
         else:

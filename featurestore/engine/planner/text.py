@@ -29,21 +29,18 @@ def planned_sql(form: QueryForm, plan: Plan, keys: ConvertedKeys, values: Values
         values: of all chains of the plan, for these keys.
     """
     lists = _key_lists(keys)
-    number_of: dict[tuple[str, str], int] = {}
+    number_of: dict[str, int] = {}
     pieces: list[str] = []
     at = 0
     for each in plan.occurrences:
-        condition = _condition(each.narrowed, lists, plan, values)
-        if condition is None:
+        rows = _rows(each.table, _terms(plan, each.narrowed, lists, values))
+        if rows is None:
             continue
-        number = number_of.setdefault((each.table, condition), len(number_of) + 1)
+        number = number_of.setdefault(rows, len(number_of) + 1)
         called = "" if each.has_alias else f" AS {quoted(each.alias)}"
         pieces += [form.sql[at : each.start], f"__fs{number}{called}"]
         at = each.end
-    narrowed = ",\n".join(
-        f"__fs{number} AS MATERIALIZED (SELECT * FROM {qualified(table)} WHERE {condition})"
-        for (table, condition), number in number_of.items()
-    )
+    narrowed = ",\n".join(f"__fs{number} AS MATERIALIZED ({rows})" for rows, number in number_of.items())
     inner = "".join((*pieces, form.sql[at:]))
     return serving_sql(form, keys, inner=inner, before=f"WITH {narrowed}\n" if narrowed else "")
 
@@ -54,18 +51,40 @@ def narrowing_sql(plan: Plan, occurrence: Occurrence, keys: ConvertedKeys, value
     Args:
         values: of all chains of the plan, for these keys.
     """
-    condition = _condition(occurrence.narrowed, _key_lists(keys), plan, values)
-    return None if condition is None else f"SELECT * FROM {qualified(occurrence.table)} WHERE {condition}"
+    return _rows(occurrence.table, _terms(plan, occurrence.narrowed, _key_lists(keys), values))
 
 
-def chain_sql(chain: Chain, keys: ConvertedKeys, limit: int) -> str:
-    """The text that fetches a chain's values, at most `limit` of them."""
-    name = quoted(chain.column.name)
-    condition = _condition(chain.narrowed, _key_lists(keys), None, {})
-    return (
-        f"SELECT DISTINCT {name} FROM {qualified(chain.table)} "
-        f"WHERE {condition} AND {name} IS NOT NULL LIMIT {limit}"
+def chain_sql(plan: Plan, chain: Chain, keys: ConvertedKeys, values: Values, limit: int) -> str | None:
+    """The text that fetches a chain's values and null, at most `limit` of them.
+
+    Null is left to the caller: asked for in the text it would be a second condition, for which DuckDB forgets the index.
+
+    Args:
+        values: of the chains before it.
+
+    Returns:
+        None where the chain's table is read whole, because a chain before it has too many values.
+    """
+    rows = _rows(
+        chain.table,
+        _terms(plan, chain.narrowed, _key_lists(keys), values),
+        f"DISTINCT {quoted(chain.column.name)}",
     )
+    return rows and f"{rows} LIMIT {limit}"
+
+
+def _rows(table: str, terms: Sequence[str], selected: str = "*") -> str | None:
+    """The text that reads the narrowed rows of a table; None for all of them.
+
+    DuckDB looks up one condition in an index, and scans the table for two: the others wait for what the first one finds.
+    """
+    if not terms:
+        return None
+    first, *others = terms
+    if not others:
+        return f"SELECT {selected} FROM {qualified(table)} WHERE {first}"
+    found = f"WITH __fs_first AS MATERIALIZED (SELECT * FROM {qualified(table)} WHERE {first})"
+    return f"{found} SELECT {selected} FROM __fs_first WHERE {' AND '.join(others)}"
 
 
 def _key_lists(keys: ConvertedKeys) -> list[str]:
@@ -75,21 +94,20 @@ def _key_lists(keys: ConvertedKeys) -> list[str]:
     ]
 
 
-def _condition(
-    narrowed: tuple[Narrowing, ...], lists: Sequence[str], plan: Plan | None, values: Values
-) -> str | None:
-    """What is put beneath an occurrence; None for nothing."""
+def _terms(plan: Plan, narrowed: tuple[Narrowing, ...], lists: Sequence[str], values: Values) -> list[str]:
+    """What is put beneath an occurrence; nothing where its chain has too many values."""
     terms = []
     for each in narrowed:
         if each.chain is None:
             terms.append(f"{quoted(each.column)} IN ({lists[each.part]})")
             continue
         found = values[each.chain]
-        if found is None or plan is None:
+        if found is None:
             continue
-        listed = _listed(plan.chains[each.chain].column, found) if found else "NULL"
-        terms.append(f"{quoted(each.column)} IN ({listed})")
-    return " AND ".join(terms) or None
+        listed = _listed(plan.chains[each.chain].column, found)
+        # IN (NULL) is as true, but DuckDB would scan the table for it.
+        terms.append(f"{quoted(each.column)} IN ({listed})" if listed else "false")
+    return terms
 
 
 def _listed(column: Column, values: Sequence[object]) -> str:

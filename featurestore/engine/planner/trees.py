@@ -7,7 +7,9 @@ from functools import cache
 from typing import Any, TypeAlias
 
 from featurestore.engine import functions, inspector
+from featurestore.engine.planner.columns import folded
 from featurestore.engine.planner.model import Rule
+from featurestore.engine.profile import SCHEMA
 
 Node: TypeAlias = dict[str, Any]
 
@@ -89,6 +91,30 @@ def aggregates(parts: Iterable[object]) -> bool:
         node.get("class") == "FUNCTION" and node["function_name"].lower() in _aggregate_names()
         for node in _own(parts)
     )
+
+
+def expands(expression: Node) -> bool:
+    """Whether one item of a select list may stand for several columns: `COLUMNS(...)`, and a struct taken apart."""
+    return any(
+        node.get("class") == "STAR" or node.get("function_name", "").lower() in ("unnest", "unlist")
+        for node in _own([expression])
+    )
+
+
+def row_names(part: object) -> set[str]:
+    """Names of which one may be a table's, in column names that begin with the schema: the table's name must stay."""
+    found: set[str] = set()
+    waiting = [part]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, dict):
+            names = [folded(name) for name in each["column_names"]] if is_column(each) else []
+            if len(names) > 2 or names[:1] == [SCHEMA]:
+                found.update(names)
+            waiting += each.values()
+        elif isinstance(each, list):
+            waiting += each
+    return found
 
 
 def tables(part: object) -> Iterator[Node]:

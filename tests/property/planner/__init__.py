@@ -1,0 +1,1 @@
+"""The planner against its oracle: random schemas, data and queries, each valid by construction."""
