@@ -1,113 +1,134 @@
-"""`make bench`: what a call costs, beside the floor that gRPC sets and the engine's own time. Local mode, one caller.
-
-This is the first form: reads of one key, uncached and not narrowed, and single-row publishes. Serving goes through the plain
-wrapped query; the bars of the design are for the planner and the cache, which come later.
-"""
+"""`make bench`: what a call costs, beside the floor that gRPC sets and the engine's own time, as ratios of one run."""
 
 from __future__ import annotations
 
-import itertools
+import argparse
+import os
 import platform
-import random
-import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 import grpc
-import pyarrow as pa
 
-import featurestore as fs
-from benchmarks.blocks import Compared, compare
+from benchmarks import echo, publishing, reads
+from benchmarks.blocks import Spread
+from benchmarks.reads import Sizes
 
-USERS = 100_000
-SEED = 7
-SQL = "SELECT user_id, f0, f1, f2, f3, f4, f5 FROM feature_store.features"
+_COUNTS = {1: Sizes(100, 60, 9), 10: Sizes(50, 40, 5), 100: Sizes(20, 20, 3), 1_000: Sizes(5, 5, 3)}
 
 
-def features() -> pa.Table:
-    """One table of six features for 100,000 users; doubles are k/8."""
-    draw = random.Random(SEED)  # noqa: S311 - test data
-    columns = {f"f{n}": pa.array([draw.randrange(10_000) / 8 for _ in range(USERS)]) for n in range(6)}
-    return pa.table({"user_id": pa.array(range(USERS), pa.int64()), **columns})
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        bar: what the figure has to be, as text.
+        met: whether it is.
+    """
+
+    what: str
+    bar: str
+    figure: Spread
+    met: bool
+
+    def __str__(self) -> str:
+        return f"| {self.what} | {self.bar} | {self.figure} | {'met' if self.met else 'MISSED'} |"
 
 
-def row(what: str, found: Compared) -> str:
-    """One line of the table."""
-    return (
-        f"| {what} | {found.ours_ms:.2f} ms | {found.floor_ms:.2f} ms "
-        f"| {found.ratio:.2f} | {found.lowest:.2f} .. {found.highest:.2f} |"
+def at_most(what: str, figure: Spread, bar: float, text: str = "") -> Row:
+    """A figure that must not be above the bar."""
+    return Row(what, text or f"<= {bar:g}", figure, figure.median <= bar)
+
+
+def at_least(what: str, figure: Spread, bar: float) -> Row:
+    """A figure that must not be below the bar."""
+    return Row(what, f">= {bar:g}", figure, figure.median >= bar)
+
+
+def main(arguments: list[str]) -> int:
+    """Print the tables; 1 if a bar is missed."""
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument(
+        "--users", type=int, default=1_000_000, help="of the main store; rows are 4.5 times as many"
     )
-
-
-def main() -> None:
-    """Print the table."""
-    data = features()
-    with tempfile.TemporaryDirectory() as folder:
-        socket = str(Path(folder) / "echo.sock")
-        echo_server = subprocess.Popen([sys.executable, "-m", "benchmarks.echo", socket])
-        try:
-            with (
-                fs.local(Path(folder) / "store") as store,
-                grpc.insecure_channel(f"unix:{socket}") as channel,
-            ):
-                grpc.channel_ready_future(channel).result(timeout=10)
-                measure(store, channel.unary_unary("/bench.Echo/Echo"), data)
-        finally:
-            echo_server.terminate()
-            echo_server.wait()
-
-
-def measure(store: fs.Store, echo: grpc.UnaryUnaryMultiCallable, data: pa.Table) -> None:
-    """All rows of the table."""
-    start = time.perf_counter()
-    store.publish("features", data, primary_key="user_id")
-    published = time.perf_counter() - start
-    query = store.query_train(SQL, save=True, index_key="user_id").query_id
-    draw = random.Random(SEED)  # noqa: S311 - test data
-
-    def one_key() -> object:
-        return store.query_realtime(query, index_key="user_id", index_value=draw.randrange(USERS))
-
-    def hundred_keys() -> object:
-        return store.query_realtime(
-            query, index_key="user_id", index_values=[draw.randrange(USERS) for _ in range(100)]
-        )
-
-    numbers = itertools.count(USERS)
-
-    def publish_one() -> object:
-        return store.publish("features", [{"user_id": next(numbers), "f0": 0.5}])
-
-    bare = duckdb.connect()
-    bare.register("incoming", data)
-    bare.execute("CREATE TABLE features AS FROM incoming")
-    bare.execute("CREATE UNIQUE INDEX by_user ON features (user_id)")
-
-    def bare_cursor() -> object:
-        return bare.execute(
-            f"SELECT * FROM features WHERE user_id = {draw.randrange(USERS)}"
-        ).to_arrow_table()
-
-    def echoed(size: int) -> bytes:
-        return bytes(echo(str(size).encode(), timeout=10))
-
+    parser.add_argument(
+        "--large", type=int, default=2_222_222, help="users of the store for growth: 10 M rows"
+    )
+    parser.add_argument(
+        "--small", type=int, default=22_222, help="users that it is compared with: 100 k rows"
+    )
+    chosen = parser.parse_args(arguments)
+    os.environ.setdefault("FEATURESTORE__REALTIME__MEMORY", "8GB")
     print(
-        f"python {platform.python_version()}, duckdb {duckdb.__version__}, {platform.machine()}, local mode, one caller"
+        f"python {platform.python_version()}, duckdb {duckdb.__version__}, grpcio {grpc.__version__}, "
+        f"{os.cpu_count()} cores, {platform.machine()}; local mode, one caller\n"
     )
-    print(f"bulk publish of {USERS:,} rows of 7 columns: {USERS / published:,.0f} rows/s\n")
-    print("| what | ours p50 | floor p50 | ratio | spread of 9 blocks |\n| --- | --- | --- | --- | --- |")
-    print(row("one key, uncached / echo of 800 bytes", compare(lambda: echoed(800), one_key)))
-    print(row("one key, uncached / the same on a bare DuckDB cursor", compare(bare_cursor, one_key)))
-    print(row("100 keys, uncached / echo of 32 kB", compare(lambda: echoed(32_000), hundred_keys, calls=30)))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with echo.running(folder) as floor:
+            rows = list(_rows(folder, floor, chosen))
+    print("\n| what | bar | figure: median (spread) of 9 blocks | verdict |\n| --- | --- | --- | --- |")
+    for row in rows:
+        print(row)
+    return 0 if all(row.met for row in rows) else 1
+
+
+def _rows(folder: Path, floor: echo.Echo, chosen: argparse.Namespace) -> Iterable[Row]:
+    found = reads.measure(folder, floor, chosen.users, _COUNTS)
     print(
-        row(
-            "publish of one row, durable / echo of nothing", compare(lambda: echoed(0), publish_one, calls=30)
-        )
+        "milliseconds a call\n\n| keys | echo | ours | narrowed, bare | wrapped, literal | wrapped, parameter |"
     )
+    print("| --- | --- | --- | --- | --- | --- |")
+    for count, rounds in found.items():
+        parameter = rounds.ms("parameter") if count == 1 else "-"
+        print(
+            f"| {count} | {rounds.ms('echo')} | {rounds.ms('ours')} | {rounds.ms('bare')} "
+            f"| {rounds.ms('literal')} | {parameter} |",
+            flush=True,
+        )
+    one, hundred = found[1], found[100]
+    yield at_most(
+        "one key, uncached: (ours - echo - 0.5 ms) / bare narrowed",
+        one.each(lambda ours, echoed, bare: (ours - echoed - 0.5) / bare, "ours", "echo", "bare"),
+        1.15,
+    )
+    yield at_least(
+        "one key, uncached: the faster naive form / ours",
+        one.each(lambda ours, *naive: min(naive) / ours, "ours", "literal", "parameter"),
+        6,
+    )
+    yield at_most(
+        "100 keys, uncached: (ours - echo) / bare narrowed",
+        hundred.each(lambda ours, echoed, bare: (ours - echoed) / bare, "ours", "echo", "bare"),
+        1.25,
+    )
+    yield at_least(
+        "100 keys, uncached: wrapped as is / ours",
+        hundred.each(lambda ours, naive: naive / ours, "ours", "literal"),
+        12,
+    )
+    many = reads.many_keys(folder / "many", chosen.users, 20)
+    yield at_most("1,000 keys / 100 keys", many.each(lambda more, few: more / few, "1000", "100"), 10)
+    grown = reads.growth(folder / "growth", chosen.small, chosen.large, 60)
+    yield at_most(
+        f"one key, uncached: {chosen.large * 4.5:,.0f} rows / {chosen.small * 4.5:,.0f} rows",
+        grown.each(lambda large, small: large / small, "large", "small"),
+        1.5,
+    )
+    yield at_least(
+        "publish, bulk: DuckDB's own upsert / ours",
+        publishing.bulk(folder / "publishing", chosen.users // 5).each(
+            lambda ours, bare: bare / ours, "ours", "bare"
+        ),
+        0.5,
+    )
+    durable = publishing.single(folder / "publishing", floor)
+    print(f"\none durable row: {durable.ms('ours')} ms; an empty echo: {durable.ms('echo')} ms (one caller)")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -1,22 +1,46 @@
-"""Blocks of calls in turn, A B A B: each pair gives a ratio, so that a machine that drifts does not decide."""
+"""Blocks of calls in turn, A B C A B C: each round gives ratios, so that a machine that drifts does not decide."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
+BLOCKS = 9
 
 
 @dataclass(frozen=True)
-class Compared:
-    """Medians per call in milliseconds, and the ratio ours / floor block by block."""
+class Spread:
+    """A median, and the lowest and highest it was made from."""
 
-    floor_ms: float
-    ours_ms: float
-    ratio: float
+    median: float
     lowest: float
     highest: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> Spread:
+        """Of one value per block."""
+        return cls(statistics.median(values), min(values), max(values))
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} ({self.lowest:.2f} .. {self.highest:.2f})"
+
+
+class Rounds:
+    """What was measured: for each name, the median of each of its blocks in milliseconds."""
+
+    def __init__(self, medians: Mapping[str, list[float]]) -> None:
+        """Keep it."""
+        self._medians = medians
+
+    def ms(self, name: str) -> Spread:
+        """How long a call takes."""
+        return Spread.of(self._medians[name])
+
+    def each(self, figure: Callable[..., float], *names: str) -> Spread:
+        """A figure made from the medians of one round at a time, in the order of the names."""
+        return Spread.of([figure(*row) for row in zip(*(self._medians[name] for name in names), strict=True)])
 
 
 def median_ms(call: Callable[[], object], calls: int) -> float:
@@ -29,18 +53,16 @@ def median_ms(call: Callable[[], object], calls: int) -> float:
     return statistics.median(times) * 1_000
 
 
-def compare(
-    floor: Callable[[], object], ours: Callable[[], object], blocks: int = 9, calls: int = 100
-) -> Compared:
-    """Run blocks in turn, after one of each that does not count."""
-    median_ms(floor, calls)
-    median_ms(ours, calls)
-    pairs = [(median_ms(floor, calls), median_ms(ours, calls)) for _ in range(blocks)]
-    ratios = [ours_ms / floor_ms for floor_ms, ours_ms in pairs]
-    return Compared(
-        statistics.median(pair[0] for pair in pairs),
-        statistics.median(pair[1] for pair in pairs),
-        statistics.median(ratios),
-        min(ratios),
-        max(ratios),
-    )
+def rounds(calls: Mapping[str, tuple[Callable[[], object], int]], blocks: int = BLOCKS) -> Rounds:
+    """Run blocks of each call in turn, after one of each that does not count.
+
+    Args:
+        calls: by name, what is called, and how often in a block.
+    """
+    for call, count in calls.values():
+        median_ms(call, max(1, count // 3))
+    medians: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(blocks):
+        for name, (call, count) in calls.items():
+            medians[name].append(median_ms(call, count))
+    return Rounds(medians)

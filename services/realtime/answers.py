@@ -33,7 +33,17 @@ def split(rows: pa.RecordBatch, asked: pa.Table) -> list[pa.RecordBatch]:
     for code in sorted(length_of):
         start_of[code] = start
         start += length_of[code]
-    return [grouped.slice(start_of.get(code, 0), length_of.get(code, 0)) for code in asked_codes.to_pylist()]
+    # Not a slice of no rows: Arrow writes such a one with all offsets of the strings that it was cut from.
+    empty = no_rows(rows.schema)
+    return [
+        grouped.slice(start_of[code], length_of[code]) if code in length_of else empty
+        for code in asked_codes.to_pylist()
+    ]
+
+
+def no_rows(schema: pa.Schema) -> pa.RecordBatch:
+    """A batch without rows."""
+    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
 
 
 def encode(

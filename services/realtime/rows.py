@@ -97,6 +97,4 @@ def _bounded(reader: pa.RecordBatchReader, key_count: int) -> pa.Table:
 
 def _one_batch(rows: pa.Table) -> pa.RecordBatch:
     batches = rows.combine_chunks().to_batches()
-    if batches:
-        return batches[0]
-    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in rows.schema], schema=rows.schema)
+    return batches[0] if batches else answers.no_rows(rows.schema)

@@ -71,6 +71,15 @@ async def test_many_keys_are_answered_in_the_order_asked_with_duplicates_and_abs
     assert batches[1].to_pylist() == [{"user_id": 12, "name": "n12", "quote_id": None, "amount": None}]
 
 
+async def test_absent_keys_among_many_weigh_next_to_nothing(realtime):
+    """Arrow writes a slice of no rows with all offsets of what it was cut from."""
+    form = await form_of(realtime, "SELECT u.user_id, u.name FROM feature_store.users u")
+    present = [(n,) for n in range(100)]
+    with_rows = await ask(realtime, form, ("user_id",), *present)
+    with_more = await ask(realtime, form, ("user_id",), *present, *((n,) for n in range(1000, 1100)))
+    assert len(with_more.payload) < 2 * len(with_rows.payload)
+
+
 async def test_many_keys_equal_so_many_single_ones(realtime):
     form = await form_of(realtime, SQL, "quote_id")
     asked = [(n,) for n in (5, 99, 100, 5, 0)]
