@@ -24,14 +24,17 @@ from tests.conformance.cases import (
     Case,
     features,
     live_command,
-    local_script,
     other_content,
     published,
     served,
     sql,
     train_command,
     trained,
+    uncommitted,
+    written,
 )
+
+MAPS = pa.table({"m": pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64()))})
 
 CASES = [
     # Ids
@@ -67,7 +70,9 @@ CASES = [
         NO_ETL,
         lambda _: ["queries", NO_ETL],
     ),
-    Case("GetQuery", INVALID, "MISSING_ID", lambda w: w.store.get_query(""), "query"),
+    Case(
+        "GetQuery", INVALID, "MISSING_ID", lambda w: w.store.get_query(""), "query", lambda _: ["queries", ""]
+    ),
     Case(
         "GetQuery",
         INVALID,
@@ -200,6 +205,7 @@ CASES = [
         "SQL_NOT_SELECT",
         "INSERT",
     ),
+    sql(lambda w: f"UPDATE feature_store.{w.orders} SET amount = 0", "SQL_NOT_SELECT", "UPDATE"),
     sql(lambda w: f"DROP TABLE feature_store.{w.orders}", "SQL_NOT_SELECT", "DROP"),
     sql(lambda _: "CREATE TABLE feature_store.x (a INT)", "SQL_NOT_SELECT", "CREATE"),
     sql(
@@ -262,7 +268,13 @@ CASES = [
         "qry_x",
         lambda w: ["query", "train", w.sql, "--save", "--name", "qry_x"],
     ),
-    Case("QueryTrain", INVALID, "BAD_NAME", lambda w: w.store.query_train(w.sql, name="unsaved"), "save"),
+    Case(
+        "QueryTrain",
+        INVALID,
+        "BAD_NAME",
+        lambda w: w.store.query_train(w.sql, name="unsaved"),
+        "save",  # the command line says so itself, before it asks anybody
+    ),
     Case(
         "QueryTrain",
         INVALID,
@@ -271,6 +283,7 @@ CASES = [
             f"SELECT CAST(day AS INTEGER) AS d FROM feature_store.{w.orders}"
         ).to_arrow(),
         "column day",
+        lambda w: ["query", "train", f"SELECT CAST(day AS INTEGER) AS d FROM feature_store.{w.orders}"],
     ),
     # Index values
     served("UNKNOWN_KEY_COLUMN", "nobody", key="nobody", index_value=1),
@@ -299,6 +312,7 @@ CASES = [
         "UNKNOWN_KEY_COLUMN",
         lambda w: w.store.explain(w.query, index_key="nobody"),
         "nobody",
+        lambda w: ["explain", w.query, "--index-key", "nobody"],
     ),
     Case(
         "Verify",
@@ -306,6 +320,7 @@ CASES = [
         "UNKNOWN_KEY_COLUMN",
         lambda w: w.store.verify(w.query, index_key="nobody"),
         "nobody",
+        lambda w: ["verify", w.query, "--index-key", "nobody"],
     ),
     # Frames
     published("UNKNOWN_COLUMN", "surprise", lambda: [{"order_id": 9, "surprise": 1}]),
@@ -322,16 +337,23 @@ CASES = [
         "BAD_TABLE",
         lambda w: w.store.publish(w.name("t"), [{"a": 1}], primary_key="b"),
         "column 'b'",
+        lambda w: ["publish", w.name("t"), written(w, pa.table({"a": [1]})), "--primary-key", "b"],
     ),
-    Case("Publish", INVALID, "BAD_NAME", lambda w: w.store.publish("a table", [{"a": 1}]), "a table"),
+    Case(
+        "Publish",
+        INVALID,
+        "BAD_NAME",
+        lambda w: w.store.publish("a table", [{"a": 1}]),
+        "a table",
+        lambda w: ["publish", "a table", written(w, pa.table({"a": [1]}))],
+    ),
     Case(
         "Publish",
         INVALID,
         "UNSUPPORTED_TYPE",
-        lambda w: w.store.publish(
-            w.name("t"), pa.table({"m": pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64()))})
-        ),
+        lambda w: w.store.publish(w.name("t"), MAPS),
         "hold m (map",
+        lambda w: ["publish", w.name("t"), written(w, MAPS)],
     ),
     Case(
         "Publish",
@@ -414,7 +436,14 @@ CASES = [
         "order_id",
         lambda w: ["delete", w.orders, "--key", "order_id=1.5"],
     ),
-    Case("Delete", INVALID, "KEY_NULL", lambda w: w.store.delete(w.orders, [None]), "order_id"),
+    Case(
+        "Delete",
+        INVALID,
+        "KEY_NULL",
+        lambda w: w.store.delete(w.orders, [None]),
+        "order_id",
+        lambda w: ["delete", w.orders, "--key", '{"order_id": null}'],
+    ),
     Case(
         "Delete",
         INVALID,
@@ -490,9 +519,30 @@ CASES = [
     Case(
         "ExtractTrain", PRECONDITION, "ETL_OUTPUT_TYPE", trained("sets.py"), "odd", train_command("sets.py")
     ),
-    Case("ExtractTrain", PRECONDITION, "CONTRACT_UNDECIDED", trained("undecided.py", save=True), "nothing"),
-    Case("ExtractTrain", PRECONDITION, "ETL_NOT_COMMITTED", local_script("x = 1\n"), "commit"),
-    Case("ExtractTrain", LATE, "ETL_TIMEOUT", trained("endless.py", timeout=3), "endless.py"),
+    Case(
+        "ExtractTrain",
+        PRECONDITION,
+        "CONTRACT_UNDECIDED",
+        trained("undecided.py", save=True),
+        "nothing",
+        train_command("undecided.py", "--save"),
+    ),
+    Case(
+        "ExtractTrain",
+        PRECONDITION,
+        "ETL_NOT_COMMITTED",
+        lambda w: w.store.extract_train(w.query, uncommitted(w), save=True),
+        "commit",
+        lambda w: ["extract", "train", w.query, uncommitted(w), "--save"],
+    ),
+    Case(
+        "ExtractTrain",
+        LATE,
+        "ETL_TIMEOUT",
+        trained("endless.py", timeout=6),
+        "endless.py",
+        train_command("endless.py", "--timeout", 6),
+    ),
     Case(
         "ExtractRealtime",
         PRECONDITION,
@@ -517,5 +567,12 @@ CASES = [
         "NoneType",
         live_command("none_on_few.py"),
     ),
-    Case("ExtractRealtime", LATE, "ETL_TIMEOUT", features("endless_on_few.py"), "endless_on_few.py"),
+    Case(
+        "ExtractRealtime",
+        LATE,
+        "ETL_TIMEOUT",
+        features("endless_on_few.py"),
+        "endless_on_few.py",
+        live_command("endless_on_few.py"),
+    ),
 ]

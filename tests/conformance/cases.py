@@ -91,10 +91,8 @@ def published(
 
     def command(w: World) -> list[object]:
         # A format with types of its own: CSV and JSON are read as the table has them.
-        file = w.folder / f"{w.name('rows')}.parquet"
-        pq.write_table(pa.Table.from_pylist(rows()), file)
         key = ["--primary-key", how["primary_key"]] if "primary_key" in how else []
-        return ["publish", w.orders, file, *key]
+        return ["publish", w.orders, written(w, pa.Table.from_pylist(rows())), *key]
 
     return Case("Publish", code, reason, act, says, None if "publish_id" in how else command)
 
@@ -107,13 +105,18 @@ def other_content(w: World) -> object:
     return w.store.publish(w.orders, [{"order_id": 1, "amount": 9.5}], publish_id=publish_id)
 
 
-def local_script(text: str) -> Callable[[World], object]:
-    def act(w: World) -> object:
-        path = w.folder / f"{w.name('etl')}.py"
-        path.write_text(text)
-        return w.store.extract_train(w.query, str(path), save=True)
+def uncommitted(w: World) -> str:
+    """A script on disk that no repository has."""
+    path = w.folder / f"{w.name('etl')}.py"
+    path.write_text("x = 1\n")
+    return str(path)
 
-    return act
+
+def written(w: World, rows: pa.Table) -> str:
+    """The rows as a file to publish."""
+    file = w.folder / f"{w.name('rows')}.parquet"
+    pq.write_table(rows, file)
+    return str(file)
 
 
 def trained(path: str, *, save: bool = False, timeout: float | None = None) -> Act:
@@ -124,8 +127,8 @@ def features(path: str, **how: Any) -> Act:
     return lambda w: w.store.extract_realtime(w.query, w.etl(path), index_key="user_id", index_value=1, **how)
 
 
-def train_command(path: str) -> Callable[[World], list[object]]:
-    return lambda w: ["extract", "train", w.query, w.script(path)]
+def train_command(path: str, *options: object) -> Callable[[World], list[object]]:
+    return lambda w: ["extract", "train", w.query, w.script(path), *options]
 
 
 def live_command(path: str) -> Callable[[World], list[object]]:
