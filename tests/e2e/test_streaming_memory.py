@@ -8,50 +8,19 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 import pytest
 
 import featurestore
 from featurestore.host.folder import StoreFolder
 from tests.support import stores
 from tests.support.figures import MIB, forget_peak, peak_bytes, serving_process
+from tests.support.payments import count, publish
 
-PIECE_ROWS = 250_000
 READER_PAUSE_SECONDS = 0.005
 SETTLING_SECONDS = 2.0
 MB = 10**6
 SQL = "SELECT * FROM feature_store.payments"
 LOCAL_SERVER = "local server"
-
-
-def payments(first: int, rows: int) -> pa.Table:
-    """8 columns, 80 bytes a row or so, hardly compressible."""
-    draw = np.random.default_rng(first)
-    return pa.table(
-        {
-            "payment_id": np.arange(first, first + rows),
-            "user_id": draw.integers(0, 2**40, rows),
-            "paid_at": pa.array(draw.integers(0, 2**50, rows), pa.int64()).cast(pa.timestamp("us")),
-            "amount": draw.random(rows),
-            "balance": draw.random(rows),
-            "items": draw.integers(0, 2**40, rows),
-            "reference": pa.array(draw.integers(10**11, 10**12, rows)).cast(pa.string()),
-            "merchant": pa.array(draw.integers(10**7, 10**8, rows)).cast(pa.string()),
-        }
-    )
-
-
-def publish(store: featurestore.Store, rows: int) -> None:
-    """Publish in pieces, and wait until the warehouse has all of it."""
-    for first in range(0, rows, PIECE_ROWS):
-        store.publish("payments", payments(first, min(PIECE_ROWS, rows - first)))
-    assert count(store) == rows
-
-
-def count(store: featurestore.Store) -> int:
-    counted = store.query_train("SELECT count(*) AS n FROM feature_store.payments").to_arrow()
-    return counted.column("n")[0].as_py()
 
 
 def growth(store: featurestore.Store, pids: Mapping[str, int], rows: int) -> tuple[int, dict[str, int]]:
