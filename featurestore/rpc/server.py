@@ -23,7 +23,7 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     # A second server on the same port must fail, not share the calls.
     ("grpc.so_reuseport", 0),
     # Our channels ping every 30 s, also between calls; gRPC's own default takes that for an attack.
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 20_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 5_000),
