@@ -16,6 +16,9 @@ from featurestore.model.query import QueryForm
 CHAIN_VALUES: Final = 10_000
 """Beyond so many values a chain narrows nothing: the table is read whole."""
 
+_BY_ARROW: Final = frozenset({"TIMESTAMP WITH TIME ZONE", "TIMESTAMP_NS"})
+"""DuckDB itself needs a package of time zones to make Python values of the one, and cuts the other to microseconds."""
+
 
 def chain_values(cursor: duckdb.DuckDBPyConnection, plan: Plan, keys: ConvertedKeys) -> Values:
     """The values of each chain; None for one that has too many.
@@ -26,11 +29,21 @@ def chain_values(cursor: duckdb.DuckDBPyConnection, plan: Plan, keys: ConvertedK
     found: dict[int, list[object] | None] = {}
     for number, chain in enumerate(plan.chains):
         sql = chain_sql(plan, chain, keys, found, CHAIN_VALUES + 2)  # one more, and the null
-        values = (
-            [] if sql is None else [value for (value,) in cursor.execute(sql).fetchall() if value is not None]
-        )
-        found[number] = None if sql is None or len(values) > CHAIN_VALUES else values
+        values = None if sql is None else _values(cursor.execute(sql), chain.column.engine_type)
+        found[number] = None if values is None or len(values) > CHAIN_VALUES else values
     return found
+
+
+def _values(cursor: duckdb.DuckDBPyConnection, engine_type: str) -> list[object] | None:
+    """What a statement found, without nulls; None if Python's types can't hold all of it."""
+    if engine_type not in _BY_ARROW:
+        return [value for (value,) in cursor.fetchall() if value is not None]
+    found = cursor.to_arrow_table().column(0)
+    try:
+        values: list[object] = found.cast(pa.timestamp("us", found.type.tz)).drop_null().to_pylist()
+    except (pa.ArrowInvalid, OverflowError):  # finer than microseconds, or beyond the year 9999
+        return None
+    return values
 
 
 def planned_rows(
