@@ -157,6 +157,8 @@ async def _refuse(context: Context, error: Exception, method: str, *, ended: boo
 
 def _verdict(error: Exception, method: str, *, ended: bool) -> FeatureStoreError:
     if isinstance(error, FeatureStoreError):
+        if isinstance(error, Internal) and not isinstance(error.__cause__, grpc.RpcError | None):
+            log.error("%s failed: %s", method, error.reason, exc_info=error)  # a peer's was logged there
         return error
     if isinstance(error, grpc.RpcError):
         return from_rpc_error(error, "a peer")

@@ -18,6 +18,7 @@ from featurestore.model.errors import (
     Unavailable,
     Unimplemented,
 )
+from featurestore.rpc import verdicts
 from featurestore.rpc.errors import DETAILS_KEY, from_rpc_error, status_code, to_status
 
 
@@ -125,3 +126,12 @@ def test_details_that_are_not_ours_are_no_verdict_of_ours():
     for trailing in (foreign.SerializeToString(), b"\xff\xff"):
         error = from_rpc_error(Refused(grpc.StatusCode.UNAVAILABLE, "m", ((DETAILS_KEY, trailing),)))
         assert error.reason == "PEER_UNAVAILABLE"
+
+
+def test_a_failure_of_ours_is_logged_with_its_cause_and_a_peers_is_not_logged_again(caplog):
+    for cause, logged in ((KeyError("pytz"), 1), (grpc.RpcError(), 0), (None, 0)):
+        caplog.clear()
+        failed = Internal("ENGINE_FAILED", "the server's log says why")
+        failed.__cause__ = cause
+        assert verdicts._verdict(failed, "/x/Query", ended=False) is failed
+        assert [record.exc_info[1].__cause__ for record in caplog.records] == [cause] * logged
