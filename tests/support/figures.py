@@ -38,6 +38,12 @@ def forget_peak(pid: int) -> int:
     return peak_bytes(pid)
 
 
+def worked_seconds(pid: int) -> float:
+    """The processor time that a process has used since its start."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def serving_process(unix_socket: Path) -> int:
     """The process that listens on a UNIX socket."""
     with socket.socket(socket.AF_UNIX) as peer:
