@@ -60,17 +60,25 @@ def _leaving(column: Column) -> str:
 
 def _where(keys: ConvertedKeys) -> str:
     each = [
-        _one_of(column, values)
+        f"{_inner(column.name)} {among(column, values)}"
         for column, values in zip(keys.columns, zip(*keys.tuples, strict=True), strict=True)
     ]
     if len(keys.columns) == 1:
         return each[0]
+    if len(set(keys.tuples)) == 1:
+        return "\n  AND ".join(each)
     # The lists of single columns are implied by the tuples; they are what DuckDB can push down.
     return "\n  AND ".join((*each, _tuple_in(keys)))
 
 
-def _one_of(column: Column, values: Sequence[object]) -> str:
-    return f"{_inner(column.name)} IN ({_listed(literal(value, column) for value in values)})"
+def among(column: Column, values: Sequence[object]) -> str:
+    """The condition that a column of this type has one of these values, from behind its name; there is at least one.
+
+    Of one value `=`, which DuckDB carries through joins by itself, where it leaves a list in place. Of several the last
+    twice: DuckDB makes a range of neighbouring numbers that are there once each, and scans the table for a range.
+    """
+    literals = list(dict.fromkeys(literal(value, column) for value in values))
+    return f"= {literals[0]}" if len(literals) == 1 else f"IN ({', '.join([*literals, literals[-1]])})"
 
 
 def _tuple_in(keys: ConvertedKeys) -> str:

@@ -2,7 +2,9 @@
 
 import asyncio
 import functools
+import gc
 import logging
+import os
 
 import pyarrow as pa
 import pytest
@@ -13,6 +15,7 @@ from featurestore.model.query import QueryForm
 from featurestore.model.serving import AnswerFormat, Keys, Verdict
 from featurestore.model.table import TableDefinition
 from services.realtime import plans
+from tests.support.figures import MIB, forget_peak
 from tests.support.realtime_rows import new_id, opened, rows_of
 
 JOINED = """
@@ -129,12 +132,28 @@ async def test_answers_stay_right_while_tables_are_dropped_and_made_again(realti
     assert set().union(*await asyncio.gather(*readers)) <= {(7, "n7"), "QUERY_SCHEMA_CHANGED"}
 
 
-async def test_ten_thousand_queries_are_planned_and_few_are_kept(realtime, monkeypatch):
-    monkeypatch.setattr(plans, "MOST_PLANS", 50)
-    for n in range(300):
+async def serve_distinct(realtime, numbers):
+    for n in numbers:
         form = await form_of(realtime, f"SELECT user_id, amount + {n} AS a FROM feature_store.quotes")
         assert len((await rows(realtime, form, 7, query_id=f"qry_{n}"))[0]) == 5
+
+
+async def test_of_many_distinct_queries_the_plans_of_the_last_are_kept(realtime, monkeypatch):
+    monkeypatch.setattr(plans, "MOST_PLANS", 50)
+    await serve_distinct(realtime, range(300))
     assert len(realtime._serving._plans) == 50
+
+
+@pytest.mark.slow
+async def test_ten_thousand_distinct_queries_keep_memory_bounded(realtime, tell):
+    await serve_distinct(realtime, range(plans.MOST_PLANS))
+    gc.collect()
+    before = forget_peak(os.getpid())
+    await serve_distinct(realtime, range(plans.MOST_PLANS, 10_000))
+    gc.collect()
+    grown = forget_peak(os.getpid()) - before
+    tell(f"{plans.MOST_PLANS} plans kept; 8,000 more queries grew memory by {grown / MIB:.1f} MiB")
+    assert grown < 50 * MIB
 
 
 async def test_the_watchman_looks_at_the_first_answers_and_finds_nothing(realtime):
