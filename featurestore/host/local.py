@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import queue
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from importlib.util import find_spec
 from types import TracebackType
 from typing import Self
 
 import grpc
 
-from featurestore.api.gateway.v1.gateway_pb2 import AttachRequest
+from featurestore.api.gateway.v1.gateway_pb2 import AttachRequest, AttachResponse
 from featurestore.api.gateway.v1.gateway_pb2_grpc import FeatureStoreServiceStub
 from featurestore.host.folder import StoreFolder
 from featurestore.model.errors import FailedPrecondition, Unavailable
@@ -23,6 +25,9 @@ from featurestore.version import __version__
 
 START_SECONDS = 60.0
 """How long a server may take to start, the replay of its log included, before the client gives up waiting."""
+
+ATTACH_SECONDS = 10.0
+"""How long a server may take to answer a client that attaches; one that takes longer is taken for gone."""
 
 _POLL_SECONDS = 0.02
 _LOG_TAIL = 2_000
@@ -66,7 +71,9 @@ class Lease:
         channel = open_sync_channel(self.target)
         try:
             held = FeatureStoreServiceStub(channel).Attach(AttachRequest(package_version=__version__))
-            next(held)
+            if not _answered(held):
+                channel.close()
+                return False
         except grpc.RpcError as error:
             channel.close()
             refusal = from_rpc_error(error, self.target)
@@ -101,6 +108,35 @@ class Lease:
             time.sleep(_POLL_SECONDS)
         if child is not None:  # it outlives us, or we it: then somebody must collect its exit code
             threading.Thread(target=child.wait, name="featurestore-local-server", daemon=True).start()
+
+
+def _answered(held: Iterator[AttachResponse]) -> bool:
+    """Wait for the first message of the lease.
+
+    The call itself has no end, so its wait is bounded here: a server that is killed while it accepts a connection
+    can leave gRPC waiting for ever, which would keep every client of the folder from starting another.
+
+    Raises:
+        grpc.RpcError: the server refused, or nobody serves.
+    """
+    answers: queue.SimpleQueue[grpc.RpcError | None] = queue.SimpleQueue()
+
+    def wait() -> None:
+        try:
+            next(held)
+        except grpc.RpcError as error:
+            answers.put(error)
+        else:
+            answers.put(None)
+
+    threading.Thread(target=wait, name="featurestore-local-attach", daemon=True).start()
+    try:
+        refused = answers.get(timeout=ATTACH_SECONDS)
+    except queue.Empty:
+        return False
+    if refused is not None:
+        raise refused
+    return True
 
 
 def refuse_bare_client() -> None:
