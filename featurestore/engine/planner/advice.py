@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from featurestore.engine.planner.model import Rule
+
 RECURSION = (
     "it stands in a recursive query, which reaches rows through other rows: filter by the key inside its first part is "
     "not possible; publish the closure as a table instead"
@@ -11,10 +13,12 @@ LIMIT = (
     "ORDER BY ...) <= n, or with a LATERAL subquery"
 )
 GLOBAL_AGGREGATE = "an aggregate over all rows needs all rows: group by the key"
-EXPRESSION = (
-    "the key is computed, so it is not known which rows give it: select the column itself as the key, and store it in "
-    "the form in which it is asked"
-)
+COMPUTED = {
+    Rule.EXPRESSION: "the key is computed, so it is not known which rows give it: select the column itself as the key, and "
+    "store it in the form in which it is asked",
+    Rule.GROUP_BY: "the key is computed from all rows of a group: group by the column that is the key",
+    Rule.GLOBAL_AGGREGATE: GLOBAL_AGGREGATE,
+}
 SET_OPERATION = "one side of the UNION has no such column: select the key on both sides, as a plain column of the same type"
 POSITIONAL = "rows are paired by where they stand, so none may be missing: join on the key"
 PIVOT = (
@@ -22,6 +26,21 @@ PIVOT = (
 )
 UNPRINTABLE = (
     "it is joined on a column of a type that can't be an index key, such as DOUBLE: join it on one that can"
+)
+MISSED = {
+    Rule.EQUALITY: "it is compared with the key by IS NOT DISTINCT FROM, which lets nulls meet: compare it with =",
+    Rule.CONJUNCT: "it is compared with the key under OR, NOT or CASE, where a row need not be equal: compare it with =, "
+    "tied to the other conditions with AND",
+    Rule.HAVING: "it is compared with the key in HAVING or QUALIFY, which judge what was computed from more rows: compare "
+    "it in WHERE or ON",
+}
+IN_SUBQUERY = (
+    "IN or = ANY needs all its rows, negated or under OR or as a value: write NOT EXISTS or EXISTS, with = between one of "
+    "its columns and the key column outside"
+)
+OUTER_PRESERVED = (
+    "an outer join keeps its rows where ON is not fulfilled, so that ON takes none of them: tie it to the key in WHERE, or "
+    "write an inner join"
 )
 SUBQUERY = "it stands in a subquery that is not tied to the key: compare one of its columns with the key column outside, with ="
 

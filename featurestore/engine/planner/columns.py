@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from featurestore.engine.planner.model import Rule
+
 
 def folded(name: str) -> str:
     """The name as DuckDB compares it: it tells no cases of A to Z apart, and those of other letters."""
@@ -38,11 +40,14 @@ class Output:
     Attributes:
         name: folded; None where DuckDB makes one up.
         col: where it is nothing but a column of the query's own FROM or of one around it.
+        computed_by: the rule that keeps it from being one, where it is computed from `part`.
     """
 
     name: str | None
     col: Col | None
     type: str | None
+    computed_by: Rule = Rule.EXPRESSION
+    part: Col | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -127,6 +132,7 @@ class Join:
     Attributes:
         kind: INNER, LEFT, RIGHT, FULL, SEMI, ANTI or POSITIONAL; a comma is INNER.
         equalities: of ON, USING or NATURAL, top-level conjuncts only; for ASOF those between the two sides.
+        misses: columns that are compared in a way that is no such equality, with the rule that says so.
         merged: the columns of FULL JOIN USING.
         visible: as a star shows them; None where the name is not known to be one column.
         queries: subqueries in ON.
@@ -137,6 +143,7 @@ class Join:
     kind: str
     asof: bool = False
     equalities: list[tuple[Col, Col]] = field(default_factory=list)
+    misses: list[Miss] = field(default_factory=list)
     merged: list[Col] = field(default_factory=list)
     visible: list[tuple[str, Col | None]] = field(default_factory=list)
     queries: list[Query] = field(default_factory=list)
@@ -163,6 +170,7 @@ class Join:
 
 
 From: TypeAlias = Leaf | Join
+Miss: TypeAlias = tuple[Col, Col, Rule]
 
 
 @dataclass(eq=False, slots=True)
@@ -174,8 +182,9 @@ class Select:
         complete: whether they are all and have names.
         source: None without FROM.
         equalities: `a = b`, top-level conjuncts of WHERE.
+        misses: columns that are compared in a way that is no such equality, with the rule that says so.
         members: `x IN (SELECT ...)`, top-level conjuncts of WHERE.
-        queries: all other subqueries in expressions.
+        queries: all other subqueries in expressions, each with the rule that stops the key if nothing ties it.
         partitions: of each window, the columns in its PARTITION BY.
         grouped: the columns of GROUP BY; None without one.
         aggregates: it has an aggregate function.
@@ -188,8 +197,9 @@ class Select:
     source: From | None
     ctes: list[Cte] = field(default_factory=list)
     equalities: list[tuple[Col, Col]] = field(default_factory=list)
+    misses: list[Miss] = field(default_factory=list)
     members: list[tuple[Col, Query]] = field(default_factory=list)
-    queries: list[Query] = field(default_factory=list)
+    queries: list[tuple[Query, Rule]] = field(default_factory=list)
     partitions: list[list[Col]] = field(default_factory=list)
     grouped: list[Col] | None = None
     aggregates: bool = False

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from featurestore.engine.planner import advice
-from featurestore.engine.planner.columns import Col, Leaf
+from featurestore.engine.planner.columns import Col, Leaf, Miss
 from featurestore.engine.planner.facts import Facts, Implication
 from featurestore.engine.planner.model import Rule, Stop
 
@@ -24,7 +24,7 @@ class Context:
         off: rules that tests switch off.
         fired: how often a rule let the key pass to a table.
         refused: how often a rule stopped it.
-        clashes: sources that are compared with the key as another type.
+        clashes: sources that are compared with the key in a way that does not let it pass.
     """
 
     types: list[str]
@@ -64,6 +64,14 @@ class Context:
                         changed = True
                     else:
                         self._clash(col, each.then)
+
+    def miss(self, facts: Facts, misses: Iterable[Miss]) -> None:
+        """Note which sources the key could not reach, because of how they are compared with it."""
+        known = {col for col, _ in (*facts.strong, *facts.weak)}
+        for one, other, rule in misses:
+            for given, then in ((one, other), (other, one)):
+                if given in known and then not in known and then.leaf and then.leaf not in self.clashes:
+                    [self.clashes[then.leaf]] = self.stop(rule, advice.MISSED[rule])
 
     def _clash(self, known: Col, other: Col) -> None:
         if other.leaf and other.leaf not in self.clashes:

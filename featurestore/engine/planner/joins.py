@@ -38,12 +38,18 @@ def placed(context: Context, source: From, facts: Facts, stops: Stops) -> Iterat
     context.close(met, [*rejecting(source.equalities), *implied_above(left), *implied_above(right)])
     kept = met if kind == "INNER" or not context.holds(Rule.OUTER_PRESERVED) else facts
     left_facts, right_facts = (met, kept) if kind == "RIGHT" else (kept, met)
+    left_stops = right_stops = stops
+    if kind in ("LEFT", "RIGHT"):
+        side = right if kind == "RIGHT" else left
+        if kept is not met and any(side.owns(col) for col, _ in met.strong.keys() - kept.strong.keys()):
+            more = stops + context.stop(Rule.OUTER_PRESERVED, advice.OUTER_PRESERVED)
+            left_stops, right_stops = (stops, more) if kind == "RIGHT" else (more, stops)
     if source.asof and context.holds(Rule.ASOF):
         right_facts = _nearest(context, source, right_facts)
     if kind == "RIGHT":
         right_facts = right_facts.where(lambda col: not left.owns(col))
-    yield from placed(context, left, left_facts.where(lambda col: not right.owns(col)), stops)
-    yield from placed(context, right, right_facts, stops)
+    yield from placed(context, left, left_facts.where(lambda col: not right.owns(col)), left_stops)
+    yield from placed(context, right, right_facts, right_stops)
 
 
 def _by_position(context: Context, join: Join, facts: Facts, stops: Stops) -> Iterator[Placed]:
@@ -57,8 +63,11 @@ def _by_position(context: Context, join: Join, facts: Facts, stops: Stops) -> It
 
 def _effective_kind(context: Context, join: Join, facts: Facts) -> str:
     """What kind of join it is for the rows that matter: those with nulls on a side that is known are not among them."""
-    weak = not context.holds(Rule.OUTER_NULLABLE)
-    left, right = (facts.holds_not_null(side, weak=weak) for side in (join.left, join.right))
+    loose = [facts.holds_not_null(side, weak=True) for side in (join.left, join.right)]
+    strict = [facts.holds_not_null(side) for side in (join.left, join.right)]
+    if join.kind in ("LEFT", "RIGHT", "FULL") and loose != strict:
+        context.refused[Rule.OUTER_NULLABLE] += 1
+    left, right = strict if context.holds(Rule.OUTER_NULLABLE) else loose
     match join.kind:
         case "LEFT" if right:
             return "INNER"

@@ -24,7 +24,9 @@ from featurestore.engine.planner.columns import (
     From,
     Join,
     Leaf,
+    Miss,
     OpaqueLeaf,
+    Output,
     Query,
     QueryLeaf,
     Select,
@@ -137,8 +139,18 @@ class Narrower:
             facts = self._from(query, query.source, facts, implications, stops)
         for col, member in query.members:
             self._query(member, self._member(col, member, facts), facts, stops)
-        for each in query.queries:
-            self._query(each, {}, facts, (*stops, Stop(Rule.CORRELATED, advice.SUBQUERY)))
+        for each, rule in query.queries:
+            inner = facts if self.context.holds(Rule.CORRELATED) else self._loosely(query, wanted, facts)
+            said = advice.IN_SUBQUERY if rule is Rule.IN_SUBQUERY else advice.SUBQUERY
+            self._query(each, {}, inner, (*stops, Stop(rule, said)))
+
+    def _loosely(self, query: Select, wanted: Wanted, facts: Facts) -> Facts:
+        """As if the key had passed whatever stopped it; for tests, which then find wrong answers."""
+        loose = facts.copy()
+        for place, parts in wanted.items():
+            if col := query.outputs[place].col:
+                loose.strong.update({(col, part): way for part, way in parts.items()})
+        return loose
 
     def _member(self, col: Col, member: Query, facts: Facts) -> Wanted:
         """What `col IN (member)` needs of the member's only column."""
@@ -155,7 +167,7 @@ class Narrower:
         facts = Facts()
         for place, parts in wanted.items():
             output = query.outputs[place]
-            stop, passed = self._obstacle(query, output.col)
+            stop, passed = self._obstacle(query, output)
             if stop:
                 stops += stop
                 continue
@@ -164,15 +176,13 @@ class Narrower:
                 facts.strong[(output.col, part)] = way | passed
         return facts, stops
 
-    def _obstacle(self, query: Select, col: Col | None) -> tuple[Stops, Way]:
+    def _obstacle(self, query: Select, output: Output) -> tuple[Stops, Way]:
         """What stops a filter on an output, or else what it passes by."""
-        holds = self.context.holds
+        holds, col = self.context.holds, output.col
         if query.limited and holds(Rule.LIMIT):
             return self.context.stop(Rule.LIMIT, advice.LIMIT), frozenset()
         if col is None:
-            if query.aggregates and query.grouped is None:
-                return self.context.stop(Rule.GLOBAL_AGGREGATE, advice.GLOBAL_AGGREGATE), frozenset()
-            return self.context.stop(Rule.EXPRESSION, advice.EXPRESSION), frozenset()
+            return self.context.stop(output.computed_by, advice.COMPUTED[output.computed_by]), frozenset()
         passes: list[tuple[Rule, bool, str]] = []
         if query.grouped is not None:
             passes.append((Rule.GROUP_BY, col in query.grouped, advice.group_by(col.name)))
@@ -190,13 +200,15 @@ class Narrower:
         self, query: Select, source: From, facts: Facts, implications: list[Implication], stops: Stops
     ) -> Facts:
         """Narrow what FROM names; returns the facts of its rows."""
+        self.context.miss(facts, [*query.misses, *_misses_of(source)])
         sources = list(placed(self.context, source, facts, stops))
         linked: set[Col] = set()
         while self.chained and (links := self._links(query, source, sources, linked)):
             facts = facts.copy()
             for link in links:
                 linked.add(link[0])
-                facts.weak[link] = frozenset({Rule.CHAIN})
+                chained = facts.weak if self.context.holds(Rule.CHAIN) else facts.strong
+                chained[link] = frozenset({Rule.CHAIN})
             self.context.close(facts, implications)
             sources = list(placed(self.context, source, facts, stops))
         for leaf, known, why in sources:
@@ -215,13 +227,20 @@ class Narrower:
                     if parts := facts.parts_of(col):
                         wanted[place] = parts
                 if not wanted and not stops:
-                    stops = (Stop(None, advice.unconnected(leaf.alias)),)
+                    stops = (self._untied(leaf),)
                 if leaf.cte:
                     self._uses.setdefault(leaf.cte, []).append((wanted, stops))
                 elif leaf.query:
                     self._query(leaf.query, wanted, facts.where(lambda col: not leaf.owns(col)), stops)
             case OpaqueLeaf():
                 self._opaque(leaf, facts, stops)
+
+    def _untied(self, leaf: QueryLeaf) -> Stop:
+        """Why no condition leads to a subquery."""
+        query = leaf.cte.query if leaf.cte else leaf.query
+        if isinstance(query, Select) and query.aggregates and query.grouped is None:
+            return Stop(Rule.GLOBAL_AGGREGATE, advice.GLOBAL_AGGREGATE)
+        return self.context.clashes.get(leaf) or Stop(None, advice.unconnected(leaf.alias))
 
     def _opaque(self, leaf: OpaqueLeaf, facts: Facts, stops: Stops) -> None:
         for source in leaf.pivoted:
@@ -246,7 +265,10 @@ class Narrower:
         if not chosen:
             clash = self.context.clashes.get(leaf)
             unconnected = Stop(None, advice.unconnected(leaf.alias))
-            self.stopped[leaf.occurrence] = clash or (stops[-1] if stops else unconnected)
+            stop = clash or (stops[-1] if stops else unconnected)
+            self.stopped[leaf.occurrence] = stop
+            if stop.rule in (Rule.CORRELATED, Rule.IN_SUBQUERY):
+                self.context.refused[stop.rule] += 1
             return
         for col, part, way in chosen:
             chain = None if part < self.context.key_width else part - self.context.key_width
@@ -299,6 +321,13 @@ def _queries_of(source: From) -> Iterator[Query]:
         yield from _queries_of(source.right)
 
 
+def _misses_of(source: From) -> Iterator[Miss]:
+    if isinstance(source, Join):
+        yield from source.misses
+        yield from _misses_of(source.left)
+        yield from _misses_of(source.right)
+
+
 def _compared_anywhere(query: Select, source: From | None) -> Iterator[tuple[Col, Col]]:
     """The columns that are compared with = in a SELECT and in what is inside it, both ways round."""
     for one, other in (*query.equalities, *_joined(source)):
@@ -308,7 +337,7 @@ def _compared_anywhere(query: Select, source: From | None) -> Iterator[tuple[Col
         if member.outputs and (inner := member.outputs[0].col):
             yield col, inner
         yield from _compared_inside(member)
-    for each in query.queries:
+    for each, _ in query.queries:
         yield from _compared_inside(each)
     for leaf in source.leaves if source else ():
         if isinstance(leaf, QueryLeaf) and leaf.query:

@@ -56,7 +56,7 @@ def plan(
     context = Context([column.engine_type for column in columns], len(columns), off)
     narrower = Narrower(context, chained)
     if understood:
-        narrower.run(query, _wanted(query, columns))
+        narrower.run(query, _wanted(query, form, columns))
     occurrences = [
         _occurrence(each, leaf, span, narrower, understood=understood)
         for (each, leaf), span in zip(found, spans, strict=True)
@@ -67,17 +67,22 @@ def plan(
 
 
 def _shows(query: Query, form: QueryForm, key: tuple[Column, ...]) -> bool:
-    """Whether the query's columns, as they are understood here, are those that the engine found."""
-    columns = form.columns[: len(query.outputs)]
-    return len(columns) == len(query.outputs) and all(
-        output.name in (None, folded(column.name))
-        and (output.type in (None, column.engine_type) or column not in key)
-        for output, column in zip(query.outputs, columns, strict=True)
-    )
+    """Whether the stored columns are among the query's, as they are understood here, and the key has its type.
+
+    There may be more: a star shows columns that a table got since.
+    """
+    types = [(output.name, output.type) for output in query.outputs]
+    names = [name for name, _ in types]
+    if query.complete and any(names.count(folded(column.name)) != 1 for column in form.columns):
+        return False
+    wanted = {folded(column.name): column.engine_type for column in key}
+    return all(type_ is None or wanted.get(name, type_) == type_ for name, type_ in types if name)
 
 
-def _wanted(query: Query, columns: tuple[Column, ...]) -> Wanted:
+def _wanted(query: Query, form: QueryForm, columns: tuple[Column, ...]) -> Wanted:
     names = [output.name for output in query.outputs]
+    if len(names) == len(form.columns):  # a name that DuckDB makes up is that at the place
+        names = [name or folded(column.name) for name, column in zip(names, form.columns, strict=True)]
     return {
         names.index(folded(column.name)): {part: frozenset()}
         for part, column in enumerate(columns)
@@ -131,8 +136,10 @@ def _chains(occurrences: list[Occurrence], narrower: Narrower) -> tuple[list[Occ
     kept = []
     for occurrence in occurrences:
         narrowed = _renumbered(occurrence.narrowed, number_of)
-        unprintable = Stop(Rule.CHAIN, advice.UNPRINTABLE) if narrowed is None else occurrence.stopped
-        kept.append(replace(occurrence, narrowed=narrowed or (), stopped=unprintable))
+        stopped = occurrence.stopped
+        if narrowed is None:
+            [stopped] = narrower.context.stop(Rule.CHAIN, advice.UNPRINTABLE)
+        kept.append(replace(occurrence, narrowed=narrowed or (), stopped=stopped))
     return kept, tuple(chains)
 
 

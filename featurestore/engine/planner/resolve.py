@@ -15,6 +15,7 @@ from featurestore.engine.planner.columns import (
     Col,
     Cte,
     From,
+    Miss,
     Output,
     Query,
     Select,
@@ -143,7 +144,7 @@ class Resolver:
     def _set_operation(self, node: Node, ctes: Ctes, parent: Scope | None) -> SetOperation:
         left, right = (self.query(node[side], ctes, parent) for side in ("left", "right"))
         limited = any(trees.modifiers(node, "LIMIT"))
-        if node["setop_type"] == "UNION_BY_NAME":
+        if node["setop_type"] == "UNION_BY_NAME" and Rule.SET_OPERATION not in self.off:
             names = [output.name for output in left.outputs]
             names += [output.name for output in right.outputs if output.name not in names]
             places = [(_place(left, name), _place(right, name)) for name in names]
@@ -169,8 +170,7 @@ class Resolver:
                 scope.aliases[name] = None if name in scope.aliases else item
         source = self.sources.read(node.get("from_table"), scope, ctes)
         scope.roots = [source] if source else []
-        outputs, complete = _outputs(node["select_list"], scope)
-        select = Select(outputs, complete, source)
+        select = Select(*self._outputs(node, scope), source)
         self._condition(select, node, scope, ctes)
         _grouping(select, node, scope)
         select.limited = any(trees.modifiers(node, "LIMIT"))
@@ -182,6 +182,33 @@ class Resolver:
                 select.distinct_on = _columns(targets, scope, select)
         return select
 
+    def _outputs(self, node: Node, scope: Scope) -> tuple[list[Output], bool]:
+        outputs: list[Output] = []
+        for item in node["select_list"]:
+            if item["type"] == "STAR":
+                starred = _starred(item, scope)
+                if starred is None:
+                    return outputs, False
+                outputs += starred
+            elif trees.is_column(item):
+                col = scope.column(item, own_alias=True)
+                name = folded(item.get("alias") or item["column_names"][-1])
+                outputs.append(Output(name, col, col.type if col else None))
+            elif trees.expands(item):
+                return outputs, False
+            else:
+                outputs.append(self._computed(item, node, scope))
+        return outputs, all(output.name is not None for output in outputs)
+
+    def _computed(self, item: Node, node: Node, scope: Scope) -> Output:
+        rule = Rule.EXPRESSION
+        if trees.aggregates([item]):
+            rule = Rule.GROUP_BY if "group_expressions" in node else Rule.GLOBAL_AGGREGATE
+        named = trees.part_of(item)
+        part = scope.column(named, own_alias=True) if named else None
+        name = folded(item["alias"]) if item.get("alias") else None
+        return Output(name, part if rule in self.off else None, None, rule, part)
+
     def _condition(self, select: Select, node: Node, scope: Scope, ctes: Ctes) -> None:
         apart = {"cte_map", "from_table", "where_clause"}
         rest: list[Any] = [value for key, value in node.items() if key not in apart]
@@ -190,6 +217,7 @@ class Resolver:
             for clause in ("having", "qualify"):
                 conditions += trees.conjuncts(node.get(clause), self.off)
         for condition in conditions:
+            select.misses += self.misses(condition, scope)
             member = trees.membership(condition, self.off)
             col = scope.column(member[0]) if member else None
             if pair := self.equality(condition, scope):
@@ -198,7 +226,10 @@ class Resolver:
                 select.members.append((col, self.query(member[1], ctes, scope)))
             else:
                 rest.append(condition)
-        select.queries = [self.query(each, ctes, scope) for each in trees.queries(rest)]
+        for clause in ("having", "qualify"):
+            pairs = [self.equality(each, scope) for each in trees.conjuncts(node.get(clause), self.off)]
+            select.misses += [(*pair, Rule.HAVING) for pair in pairs if pair]
+        select.queries = [(self.query(each, ctes, scope), rule) for each, rule in trees.ruled_queries(rest)]
 
     def equality(self, condition: Node, scope: Scope) -> tuple[Col, Col] | None:
         """The two columns of `a = b`, if both are known."""
@@ -208,25 +239,12 @@ class Resolver:
         left, right = scope.column(pair[0]), scope.column(pair[1])
         return (left, right) if left and right else None
 
-
-def _outputs(select_list: Sequence[Node], scope: Scope) -> tuple[list[Output], bool]:
-    outputs: list[Output] = []
-    for item in select_list:
-        if item["type"] == "STAR":
-            starred = _starred(item, scope)
-            if starred is None:
-                return outputs, False
-            outputs += starred
-        elif trees.is_column(item):
-            col = scope.column(item, own_alias=True)
-            name = folded(item.get("alias") or item["column_names"][-1])
-            outputs.append(Output(name, col, col.type if col else None))
-        elif trees.expands(item):
-            return outputs, False
-        else:
-            alias = item.get("alias")
-            outputs.append(Output(folded(alias) if alias else None, None, None))
-    return outputs, all(output.name is not None for output in outputs)
+    def misses(self, condition: Node, scope: Scope) -> list[Miss]:
+        """Columns that a condition compares without fixing one by the other; of an equality it says nothing new."""
+        found = (
+            (scope.column(one), scope.column(other), rule) for one, other, rule in trees.missed(condition)
+        )
+        return [(one, other, rule) for one, other, rule in found if one and other]
 
 
 def _starred(item: Node, scope: Scope) -> list[Output] | None:

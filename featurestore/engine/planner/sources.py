@@ -77,10 +77,13 @@ class Sources:
         self.found.append((node, leaf))
         return leaf
 
-    def _opaque(self, node: Node, scope: Scope, ctes: Mapping[str, Cte]) -> OpaqueLeaf:
+    def _opaque(self, node: Node, scope: Scope, ctes: Mapping[str, Cte]) -> From:
         leaf = OpaqueLeaf(folded(node.get("alias", "")), complete=False)
         inside = {key: value for key, value in node.items() if key != "source"}
         if source := self.read(node.get("source"), scope, ctes):
+            if isinstance(source, TableLeaf) and Rule.PIVOT in self._resolver.off:
+                source.alias, source.complete = leaf.alias, False
+                return source
             leaf.pivoted.append(source)
         leaf.queries = [self._resolver.query(each, ctes, scope) for each in trees.queries(inside)]
         return leaf
@@ -112,6 +115,7 @@ class Sources:
 
     def _conditions(self, join: Join, node: Node, scope: Scope, ctes: Mapping[str, Cte]) -> None:
         for condition in trees.conjuncts(node.get("condition"), self._resolver.off):
+            join.misses += self._resolver.misses(condition, scope)
             pair = self._resolver.equality(condition, scope)
             if pair is None:
                 inside = trees.queries(condition)
@@ -124,7 +128,7 @@ class Sources:
         shown: dict[str, Col | None] = {}
         for place, name in enumerate(map(folded, using)):
             left, right = _only(join.left, name), _only(join.right, name)
-            shown[name] = _merged(join, left, right) if left and right else None
+            shown[name] = self._merged(join, left, right) if left and right else None
             nearest = join.asof and place == len(using) - 1 and Rule.ASOF not in self._resolver.off
             if left and right and not nearest:
                 join.equalities.append((left, right))
@@ -132,16 +136,15 @@ class Sources:
         if join.kind not in ("SEMI", "ANTI"):
             join.visible += [(name, col) for name, col in join.right.visible if name not in shown]
 
-
-def _merged(join: Join, left: Col, right: Col) -> Col:
-    if join.kind == "RIGHT":
-        return right
-    if join.kind != "FULL":
-        return left
-    type_ = left.type if left.type == right.type else None
-    merged = Col(left.name, type_, merged=(left, right))
-    join.merged.append(merged)
-    return merged
+    def _merged(self, join: Join, left: Col, right: Col) -> Col:
+        if join.kind == "RIGHT":
+            return right
+        if join.kind != "FULL" or Rule.FULL_MERGED in self._resolver.off:
+            return left
+        type_ = left.type if left.type == right.type else None
+        merged = Col(left.name, type_, merged=(left, right))
+        join.merged.append(merged)
+        return merged
 
 
 def _only(source: From, name: str) -> Col | None:

@@ -111,4 +111,6 @@ def _terms(plan: Plan, narrowed: tuple[Narrowing, ...], lists: Sequence[str], va
 
 
 def _listed(column: Column, values: Sequence[object]) -> str:
-    return ", ".join(dict.fromkeys(literal(value, column) for value in values))
+    """Each once; the last of several twice, or DuckDB makes a range of neighbouring numbers, and scans the table for it."""
+    listed = list(dict.fromkeys(literal(value, column) for value in values))
+    return ", ".join(listed + listed[-1:] if len(listed) > 1 else listed)

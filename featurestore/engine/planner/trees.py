@@ -49,6 +49,18 @@ def compared(condition: Node, off: frozenset[Rule]) -> tuple[Node, Node] | None:
     return (left, right) if is_column(left) and is_column(right) else None
 
 
+def missed(condition: Node) -> Iterator[tuple[Node, Node, Rule]]:
+    """Columns that a condition compares without fixing one by the other, with the rule that says so."""
+    if condition.get("type") == "COMPARE_EQUAL":
+        return
+    loose = condition.get("type") != "COMPARE_NOT_DISTINCT_FROM"
+    for node in _own([condition]):
+        if node.get("type") in ("COMPARE_EQUAL", "COMPARE_NOT_DISTINCT_FROM"):
+            left, right = node["left"], node["right"]
+            if is_column(left) and is_column(right):
+                yield left, right, Rule.CONJUNCT if loose else Rule.EQUALITY
+
+
 def membership(condition: Node, off: frozenset[Rule]) -> tuple[Node, Node] | None:
     """The column and the query of `x IN (SELECT ...)` or `x = ANY (SELECT ...)`."""
     if Rule.IN_SUBQUERY in off and condition.get("type") == "OPERATOR_NOT" and condition.get("children"):
@@ -62,6 +74,11 @@ def membership(condition: Node, off: frozenset[Rule]) -> tuple[Node, Node] | Non
     return (condition["child"], condition["subquery"]["node"]) if fits else None
 
 
+def part_of(expression: Node) -> Node | None:
+    """A column that an expression is computed from."""
+    return next((node for node in _own([expression]) if is_column(node)), None)
+
+
 def is_column(part: object) -> bool:
     """Whether an expression is a name and nothing else."""
     return isinstance(part, dict) and part.get("type") == "COLUMN_REF"
@@ -69,15 +86,22 @@ def is_column(part: object) -> bool:
 
 def queries(*parts: object) -> Iterator[Node]:
     """The subqueries of expressions, not those inside them."""
-    waiting = list(parts)
+    return (query for query, _ in ruled_queries(*parts))
+
+
+def ruled_queries(*parts: object) -> Iterator[tuple[Node, Rule]]:
+    """The same, each with the rule that stops the key if nothing else ties the subquery to it."""
+    waiting = [(part, Rule.CORRELATED) for part in parts]
     while waiting:
-        part = waiting.pop()
+        part, rule = waiting.pop()
         if is_query(part):
-            yield part  # type: ignore[misc] # a dict, is_query says so
+            yield part, rule  # type: ignore[misc] # a dict, is_query says so
         elif isinstance(part, dict):
-            waiting += part.values()
+            if kind := part.get("subquery_type"):
+                rule = Rule.IN_SUBQUERY if kind == "ANY" else Rule.CORRELATED
+            waiting += [(each, rule) for each in part.values()]
         elif isinstance(part, list):
-            waiting += part
+            waiting += [(each, rule) for each in part]
 
 
 def windows(parts: Iterable[object]) -> Iterator[Node]:

@@ -7,8 +7,8 @@ from dataclasses import replace
 from tests.property.planner import leaves
 from tests.property.planner.conditions import condition, equality
 from tests.property.planner.making import Around, Maker
-from tests.property.planner.scopes import Out, Ref, Scope, Source, hidden_by
-from tests.property.planner.words import CASTABLE, folded, written
+from tests.property.planner.scopes import Out, Ref, Scope, Source, derived, hidden_by
+from tests.property.planner.words import CASTABLE, KEYABLE, folded, quoted, written
 
 _KINDS = {
     "INNER": 8,
@@ -28,6 +28,8 @@ _KINDS = {
 
 def from_clause(maker: Maker, around: Around) -> Source:
     """One FROM clause: joins, some of them with a comma."""
+    if around.ctes and maker.draw.chance(0.15):
+        return _twice(maker, around)
     taken: set[str] = set()
     found = _joins(maker, around, taken, [])
     while maker.budget > 0 and maker.draw.chance(0.22):
@@ -36,6 +38,26 @@ def from_clause(maker: Maker, around: Around) -> Source:
         right = _joins(maker, around, taken, found.refs)
         found = _both(found, right, f"{found.text}, {right.text}")
     return found
+
+
+def _twice(maker: Maker, around: Around) -> Source:
+    """A WITH query joined with itself."""
+    maker.used("CTE twice")
+    maker.budget -= 1
+    name, outs = maker.draw.choice(list(around.ctes.items()))
+    names = [folded(out.name) for out in outs]
+    keys = [out for out in outs if out.type in KEYABLE and out.traced and names.count(folded(out.name)) == 1]
+    sides = [
+        Source(f"{quoted(name)} AS {alias}", *derived(alias, list(outs)), {alias}) for alias in ("one", "two")
+    ]
+    if not keys:
+        return sides[0]
+    on = maker.draw.choice(keys)
+    both = _both(*sides, "")
+    pair = [next(ref for ref in side.refs if ref.name == on.name) for side in sides]
+    word = maker.draw.choice(["JOIN", "LEFT JOIN", "FULL JOIN"])
+    terms = " = ".join(f"{ref.alias}.{quoted(ref.name)}" for ref in pair)
+    return replace(both, text=f"{sides[0].text} {word} {sides[1].text} ON {terms}", main=pair[0])
 
 
 def _joins(maker: Maker, around: Around, taken: set[str], left_of: list[Ref]) -> Source:

@@ -41,6 +41,7 @@ class Source:
         refs: what may be named.
         shown: what a star shows.
         single: it is one table or subquery.
+        main: the column that the SELECT should turn round; None for any.
     """
 
     text: str
@@ -48,6 +49,7 @@ class Source:
     shown: list[Out]
     aliases: set[str]
     single: bool = False
+    main: Ref | None = None
 
 
 @dataclass

@@ -91,10 +91,12 @@ def _one_table(maker: Maker, around: Around) -> Source:
 
 
 def _main(maker: Maker, source: Source) -> Ref | None:
+    if source.main and maker.draw.chance(0.85):
+        return source.main
     refs = [ref for ref in source.refs if ref.type in KEYABLE and ref.type != "BOOLEAN"]
     traced = [ref for ref in refs if ref.traced and ref.name != "id"]
     merged = [ref for ref in refs if not ref.alias]
-    if merged and maker.draw.chance(0.6):
+    if merged and maker.draw.chance(0.75):
         return maker.draw.choice(merged)
     named = [ref for ref in traced if ref.name == "k"]
     if named and maker.draw.chance(0.5):

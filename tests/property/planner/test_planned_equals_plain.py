@@ -17,13 +17,13 @@ ONLY_STOPS = {
     Rule.POSITIONAL: "nothing passes a POSITIONAL JOIN",
     Rule.PIVOT: "nothing passes a PIVOT",
     Rule.RECURSION: "nothing passes a recursive query",
-    Rule.CONJUNCT: "it says which conditions are no equalities",
-    Rule.HAVING: "it says which conditions are no equalities",
+    Rule.CONJUNCT: "it says which conditions fix nothing",
+    Rule.HAVING: "it says which conditions fix nothing",
 }
 """Rules that by their nature never let a key pass."""
 
 ONLY_PASSES = {
-    Rule.GROUP_BY: "SQL itself refuses a plain output column that is not grouped by",
+    Rule.FULL_MERGED: "it says which two columns a merged one is made of; of the merged one itself others know",
 }
 """Rules that by their nature never stop a key."""
 
