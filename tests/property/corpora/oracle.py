@@ -54,18 +54,24 @@ class Trained:
         """Run the plain query once."""
         self.form = form
         self.rows: pa.Table = finish(connection.execute(training_sql(form)).to_arrow_table(), form)
+        self._keys: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
 
-    def counted(self, index_key: Sequence[str]) -> list[tuple[tuple[Any, ...], int]]:
+    def counted(self, index_key: tuple[str, ...]) -> list[tuple[tuple[Any, ...], int]]:
         """The keys without nulls that it shows, with how many rows each has, from the commonest on."""
-        columns = [self.rows.column(name).to_pylist() for name in index_key]
-        found = Counter(key for key in zip(*columns, strict=True) if None not in key)
+        found = Counter(key for key in self._each(index_key) if None not in key)
         return sorted(found.items(), key=lambda each: (-each[1], repr(each[0])))
 
     def filtered(self, keys: ConvertedKeys) -> pa.Table:
         """Its rows with one of these keys."""
         asked = set(keys.tuples)
-        columns = [self.rows.column(column.name).to_pylist() for column in keys.columns]
-        return self.rows.filter(pa.array([key in asked for key in zip(*columns, strict=True)], pa.bool_()))
+        found = self._each(tuple(column.name for column in keys.columns))
+        return self.rows.filter(pa.array([key in asked for key in found], pa.bool_()))
+
+    def _each(self, index_key: tuple[str, ...]) -> list[tuple[Any, ...]]:
+        if index_key not in self._keys:
+            columns = [self.rows.column(name).to_pylist() for name in index_key]
+            self._keys[index_key] = list(zip(*columns, strict=True))
+        return self._keys[index_key]
 
 
 def keys_of(form: QueryForm, index_key: Sequence[str], tuples: Tuples) -> ConvertedKeys:

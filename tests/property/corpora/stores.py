@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, timedelta
@@ -75,6 +76,11 @@ class Store:
         for tuples in asked:
             keys = keys_of(self.form(name), index_key, tuples)
             assert mismatches(self.connection, self.trained(name), made, keys) == []
+
+    def index_keys(self, name: str) -> list[tuple[str, ...]]:
+        """Every column that can be a key, alone and with the next one."""
+        columns = self.key_columns(name)
+        return [*((each,) for each in columns), *itertools.pairwise(columns)]
 
     def asked(
         self, name: str, index_key: tuple[str, ...], *, single: int, many: int
