@@ -56,6 +56,7 @@ class Narrower:
 
     Attributes:
         chained: whether to narrow tables by other tables' values at all.
+        before: the occurrences that an earlier pass could narrow: a subquery's columns show values of theirs.
         narrowed: of each occurrence.
         stopped: why an occurrence is not.
         chains: by their part, less the number of key parts.
@@ -63,6 +64,7 @@ class Narrower:
 
     context: Context
     chained: bool
+    before: frozenset[int] = frozenset()
     narrowed: dict[int, list[Narrowing]] = field(default_factory=dict)
     stopped: dict[int, Stop] = field(default_factory=dict)
     chains: list[ChainFound] = field(default_factory=list)
@@ -258,8 +260,11 @@ class Narrower:
             return
         found = [(col, part, way) for (col, part), way in facts.strong.items() if col.leaf is leaf]
         fitting = [each for each in found if self.context.comparable(each[0].type, each[0].type, each[1])]
-        by_key = [each for each in fitting if each[1] < self.context.key_width]
-        by_chain = [each for each in fitting if each[1] >= self.context.key_width]
+        width = self.context.key_width
+        by_key = [each for each in fitting if each[1] < width]
+        by_chain = [
+            each for each in fitting if each[1] >= width and self.chains[each[1] - width].leaf is not leaf
+        ]
         # The first chain of them: a later one may start from this very table.
         chosen = by_key or sorted(by_chain, key=lambda each: each[1])[:1]
         if not chosen:
@@ -292,16 +297,25 @@ class Narrower:
         }
         links: list[tuple[Col, int]] = []
         for one, other in _compared_anywhere(query, source):
-            leaf = one.leaf
             known = one in linked or any(one is col for col, _ in links)
-            if known or leaf not in narrowed or other.leaf in narrowed or one.type is None:
+            if known or other.leaf in narrowed or one.type is None or one.type != other.type:
                 continue
-            if one.type != other.type or not isinstance(leaf, TableLeaf):
-                continue
-            self.chains.append(ChainFound(leaf, one))
-            self.context.types.append(one.type)
-            links.append((one, len(self.context.types) - 1))
+            if start := self._start(one, narrowed):
+                self.chains.append(start)
+                self.context.types.append(one.type)
+                links.append((one, len(self.context.types) - 1))
         return links
+
+    def _start(self, one: Col, narrowed: set[TableLeaf]) -> ChainFound | None:
+        """The column of a narrowed table whose values a column shows; a subquery's columns show those of its tables."""
+        col: Col | None = one
+        while col and isinstance(col.leaf, QueryLeaf):
+            query = col.leaf.cte.query if col.leaf.cte else col.leaf.query
+            col = query.outputs[col.leaf.places[col]].col if isinstance(query, Select) else None
+        if col is None or not isinstance(col.leaf, TableLeaf):
+            return None
+        reached = col.leaf in narrowed if col is one else col.leaf.occurrence in self.before
+        return ChainFound(col.leaf, col) if reached else None
 
     def _narrows(self, leaf: TableLeaf, facts: Facts) -> bool:
         return not leaf.qualified and any(

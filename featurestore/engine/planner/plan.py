@@ -53,10 +53,9 @@ def plan(
     named = list(trees.tables(node))
     placed = len(named) == len(found) == len(set(spans)) and None not in spans
     understood = placed and _shows(query, form, columns)
-    context = Context([column.engine_type for column in columns], len(columns), off)
-    narrower = Narrower(context, chained)
-    if understood:
-        narrower.run(query, _wanted(query, form, columns))
+    wanted = _wanted(query, form, columns) if understood else {}
+    narrower = _narrowed(query, wanted, columns, off, chained=chained)
+    context = narrower.context
     occurrences = [
         _occurrence(each, leaf, span, narrower, understood=understood)
         for (each, leaf), span in zip(found, spans, strict=True)
@@ -64,6 +63,21 @@ def plan(
     kept, chains = _chains(occurrences, narrower)
     ordered = sorted(kept, key=lambda each: each.start)
     return Plan(columns, tuple(ordered), chains, context.fired, context.refused)
+
+
+def _narrowed(
+    query: Query, wanted: Wanted, columns: tuple[Column, ...], off: frozenset[Rule], *, chained: bool
+) -> Narrower:
+    """The last of several passes: what one could narrow, the next one may start chains from."""
+    before: frozenset[int] = frozenset()
+    while True:
+        types = [column.engine_type for column in columns]
+        narrower = Narrower(Context(types, len(columns), off), chained, before)
+        narrower.run(query, wanted)
+        after = before | narrower.narrowed.keys()
+        if after == before or not chained:
+            return narrower
+        before = after
 
 
 def _shows(query: Query, form: QueryForm, key: tuple[Column, ...]) -> bool:
@@ -129,10 +143,16 @@ def _chains(occurrences: list[Occurrence], narrower: Narrower) -> tuple[list[Occ
     """The chains that are used, numbered anew; occurrences whose chain can't be printed are read whole."""
     chains: list[Chain] = []
     number_of: dict[int, int] = {}
-    for number in sorted(_used(occurrences, narrower)):
-        if chain := _chain(narrower.chains[number], occurrences, number_of):
+    waiting = sorted(_used(occurrences, narrower))
+    while ready := {
+        number: chain
+        for number in waiting
+        if (chain := _chain(narrower.chains[number], occurrences, number_of))
+    }:
+        for number, chain in ready.items():  # those that they start from are there
             number_of[number] = len(chains)
             chains.append(chain)
+            waiting.remove(number)
     kept = []
     for occurrence in occurrences:
         narrowed = _renumbered(occurrence.narrowed, number_of)
