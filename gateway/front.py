@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from featurestore.engine.key_values import check_key_columns
@@ -203,13 +203,17 @@ class Front:
             check_key_columns(form, save_as.index_key)
         stream = await self._extraction.query_train(form, version, head_only=head_only)
         try:
-            if save_as.save:
-                saved = await self._resolver.keep_query(await self._catalog.save_query(draft))
             query_id = saved.query_id if saved is not None else ""
             explanation = None
             if save_as.index_key:
                 serve = self._realtime.declare if save_as.save else self._realtime.explain
                 explanation = await serve(query_id, form, save_as.index_key)
+                draft = replace(draft, served=explanation.summary)
+            if save_as.save:
+                saved = await self._resolver.keep_query(await self._catalog.save_query(draft))
+                query_id = saved.query_id
+            if explanation is not None:
+                explanation = replace(explanation, query_id=query_id)
         except BaseException:
             await stream.batches.aclose()
             raise
@@ -249,11 +253,11 @@ class Front:
 
     async def save_etl(self, draft: EtlDraft) -> Etl:
         """Save what `extract_train` ran, once its rows have been delivered."""
-        etl = await self._resolver.keep_etl(await self._catalog.save_etl(draft))
         if draft.index_key:
             query = await self._resolver.query(draft.query_id)
-            await self._realtime.declare(query.query_id, query.form, draft.index_key)
-        return etl
+            explanation = await self._realtime.declare(query.query_id, query.form, draft.index_key)
+            draft = replace(draft, served=explanation.summary)
+        return await self._resolver.keep_etl(await self._catalog.save_etl(draft))
 
     # Serving
 

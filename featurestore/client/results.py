@@ -262,7 +262,12 @@ class Verified:
 
 @dataclass(frozen=True)
 class SavedQuery:
-    """A saved query as the catalogue has it."""
+    """A saved query as the catalogue has it.
+
+    Attributes:
+        index_keys: those that saves declared.
+        served: of each of them, how it served the query then: the verdict, then a line for each table without an index.
+    """
 
     query_id: str
     names: tuple[str, ...]
@@ -270,6 +275,7 @@ class SavedQuery:
     schema: pa.Schema
     tables: tuple[str, ...]
     index_keys: tuple[tuple[str, ...], ...]
+    served: tuple[str, ...]
     created_at: datetime
     owner: str = ""
     description: str = ""
@@ -286,6 +292,7 @@ class SavedQuery:
             query.form.schema,
             query.tables,
             query.index_keys,
+            query.served,
             query.created_at,
             query.notes.owner,
             query.notes.description,

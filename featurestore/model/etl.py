@@ -59,13 +59,18 @@ class PinnedScript:
 
 @dataclass(frozen=True, slots=True)
 class EtlDraft:
-    """An ETL that ran in training, on its way into the catalogue."""
+    """An ETL that ran in training, on its way into the catalogue.
+
+    Attributes:
+        served: how the index key serves the query, `Explanation.summary`; empty if it is not known.
+    """
 
     query_id: str
     script: PinnedScript
     contract: pa.Schema
     name: str = ""
     index_key: tuple[str, ...] = ()
+    served: str = ""
     notes: Notes = field(default_factory=Notes)
 
 

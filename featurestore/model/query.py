@@ -84,6 +84,7 @@ class QueryDraft:
         name: the label to save it under; empty for none.
         index_key: the declared index key; empty for none.
         uses_clock: it calls now() or the like, so that its answers change with time alone.
+        served: how the index key serves it, `Explanation.summary`; empty if it is not known.
     """
 
     form: QueryForm
@@ -91,6 +92,7 @@ class QueryDraft:
     tables: tuple[str, ...]
     name: str = ""
     index_key: tuple[str, ...] = ()
+    served: str = ""
     notes: Notes = field(default_factory=Notes)
     warnings: tuple[Warned, ...] = ()
     uses_clock: bool = False
@@ -103,6 +105,7 @@ class Query:
     Attributes:
         names: the labels that point at it now, such as `demo_query` or `demo_query@2`.
         index_keys: every index key that a save declared.
+        served: of each of them, how it served the query when it was declared; empty if that is not known.
     """
 
     query_id: str
@@ -115,3 +118,4 @@ class Query:
     created_at: datetime
     names: tuple[str, ...] = ()
     index_keys: tuple[tuple[str, ...], ...] = ()
+    served: tuple[str, ...] = ()

@@ -178,6 +178,12 @@ class Explanation:
     plan: str
     warnings: tuple[Warned, ...] = ()
 
+    @property
+    def summary(self) -> str:
+        """In a line for each table that is not found by an index, behind a line with the verdict."""
+        slow = [f"{warned.reason}: {warned.message}" for warned in self.warnings]
+        return "\n".join([self.verdict.value, *slow])
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:

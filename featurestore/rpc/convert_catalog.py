@@ -56,7 +56,7 @@ def query_draft_to_proto(draft: QueryDraft) -> pb.SaveQueryRequest:
         warnings=[warned_to_proto(warned) for warned in draft.warnings],
         uses_clock=draft.uses_clock,
     )
-    return pb.SaveQueryRequest(query=query, name=draft.name, index_key=draft.index_key)
+    return pb.SaveQueryRequest(query=query, name=draft.name, index_key=draft.index_key, served=draft.served)
 
 
 def query_draft_from_proto(message: pb.SaveQueryRequest) -> QueryDraft:
@@ -73,6 +73,7 @@ def query_draft_from_proto(message: pb.SaveQueryRequest) -> QueryDraft:
         tables=tuple(query.tables),
         name=message.name,
         index_key=tuple(message.index_key),
+        served=message.served,
         notes=notes_from_proto(query.notes),
         warnings=tuple(warned_from_proto(warning) for warning in query.warnings),
         uses_clock=query.uses_clock,
@@ -87,6 +88,7 @@ def etl_draft_to_proto(draft: EtlDraft) -> pb.SaveEtlRequest:
         contract=schema.to_bytes(draft.contract),
         name=draft.name,
         index_key=draft.index_key,
+        served=draft.served,
         notes=notes_to_proto(draft.notes),
     )
 
@@ -104,6 +106,7 @@ def etl_draft_from_proto(message: pb.SaveEtlRequest) -> EtlDraft:
         contract=arrow_schema_from_proto(message, "contract"),
         name=message.name,
         index_key=tuple(message.index_key),
+        served=message.served,
         notes=notes_from_proto(message.notes),
     )
 

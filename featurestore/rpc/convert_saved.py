@@ -73,6 +73,7 @@ def query_to_proto(query: Query) -> pb.Query:
         create_time=timestamp_to_proto(query.created_at),
         names=query.names,
         index_keys=[pb.ColumnNames(names=key) for key in query.index_keys],
+        served=query.served,
     )
 
 
@@ -93,6 +94,7 @@ def query_from_proto(message: pb.Query) -> Query:
         created_at=timestamp_from_proto(message, "create_time"),
         names=tuple(message.names),
         index_keys=tuple(tuple(key.names) for key in message.index_keys),
+        served=tuple(message.served),
     )
 
 

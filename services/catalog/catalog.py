@@ -68,7 +68,7 @@ class CatalogService:
         if draft.name:
             names.check_name(draft.name, Kind.QUERY)
         document = await self._insert_once(conversions.query_document(draft, self._id_key, _now_us()))
-        await self._declare_index_key(document.query_id, draft.index_key)
+        await self._declare_index_key(document.query_id, draft.index_key, draft.served)
         await self._give_name(Kind.QUERY, draft.name, document.query_id)
         (query,) = await self._queries([document])
         return query
@@ -81,7 +81,7 @@ class CatalogService:
         wanted = conversions.etl_document(draft, self._id_key, _now_us())
         document = await self._insert_once(wanted)
         await self._add_provenance(document, wanted.provenance)
-        await self._declare_index_key(document.query_id, draft.index_key)
+        await self._declare_index_key(document.query_id, draft.index_key, draft.served)
         await self._give_name(Kind.ETL, draft.name, document.etl_id)
         (etl,) = await self._etls([document])
         return etl
@@ -163,7 +163,7 @@ class CatalogService:
             )
         )
 
-    async def _declare_index_key(self, query_id: str, columns: tuple[str, ...]) -> None:
+    async def _declare_index_key(self, query_id: str, columns: tuple[str, ...], served: str) -> None:
         if not columns:
             return
         # False means that this key is declared already.
@@ -173,6 +173,7 @@ class CatalogService:
                 query_id=query_id,
                 columns=columns,
                 columns_sha256=names.content_key(*columns),
+                served=served,
             )
         )
 
@@ -206,12 +207,12 @@ class CatalogService:
     async def _queries(self, documents: list[QueryDocument]) -> tuple[Query, ...]:
         ids = [document.query_id for document in documents]
         labels = await self._labels(Kind.QUERY, ids)
-        index_keys = defaultdict(list)
+        index_keys: defaultdict[str, list[IndexKeyDocument]] = defaultdict(list)
         if ids:
             for declared in reversed(await self._store.find(IndexKeyDocument, {"query_id": ids})):
-                index_keys[declared.query_id].append(declared.columns)
+                index_keys[declared.query_id].append(declared)
         return tuple(
-            conversions.query(document, labels[document.query_id], tuple(index_keys[document.query_id]))
+            conversions.query(document, labels[document.query_id], index_keys[document.query_id])
             for document in documents
         )
 

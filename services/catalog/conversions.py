@@ -11,6 +11,7 @@ from featurestore.model.names import Kind
 from featurestore.model.query import Column, Notes, OrderTerm, Query, QueryDraft, QueryForm, Warned
 from services.catalog.documents import (
     EtlDocument,
+    IndexKeyDocument,
     NotesPart,
     OrderPart,
     ProvenancePart,
@@ -48,7 +49,7 @@ def query_document(draft: QueryDraft, id_key: bytes, now_us: int) -> QueryDocume
     )
 
 
-def query(document: QueryDocument, labels: tuple[str, ...], index_keys: tuple[tuple[str, ...], ...]) -> Query:
+def query(document: QueryDocument, labels: tuple[str, ...], declared: Sequence[IndexKeyDocument]) -> Query:
     """The saved query with what was collected beside it."""
     columns = tuple(
         Column(field.name, field.type, engine_type)
@@ -67,7 +68,8 @@ def query(document: QueryDocument, labels: tuple[str, ...], index_keys: tuple[tu
         uses_clock=document.uses_clock,
         created_at=_time(document.created_at_us),
         names=labels,
-        index_keys=index_keys,
+        index_keys=tuple(each.columns for each in declared),
+        served=tuple(each.served for each in declared),
     )
 
 

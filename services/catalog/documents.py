@@ -158,7 +158,11 @@ class NameDocument(Document):
 
 
 class IndexKeyDocument(Document):
-    """An index key that a save declared for a query, or for an ETL of that query."""
+    """An index key that a save declared for a query, or for an ETL of that query.
+
+    Attributes:
+        served: how it served the query then; empty if that is not known.
+    """
 
     collection = "index_keys"
     unique = (("query_id", "columns_sha256"),)
@@ -167,6 +171,7 @@ class IndexKeyDocument(Document):
     query_id: str
     columns: tuple[str, ...]
     columns_sha256: str
+    served: str = ""
 
 
 COLLECTIONS: tuple[type[Document], ...] = (

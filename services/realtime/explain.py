@@ -16,6 +16,7 @@ from featurestore.engine.planner.run import chain_values
 from featurestore.engine.planner.text import Values, narrowing_sql, planned_sql
 from featurestore.engine.tables import qualified
 from featurestore.engine.wrapping import serving_sql
+from featurestore.model.errors import FeatureStoreError
 from featurestore.model.query import QueryForm, Warned
 from featurestore.model.serving import Explanation, Occurrence, Verdict
 from services.realtime.plans import Prepared, any_key
@@ -60,6 +61,25 @@ def explain(
         not_cacheable_because=_CLOCK if prepared.uses_clock else _NOT_CACHED,
         plan="\n".join(_line(depth, node) for depth, node in _nodes(profile)),
         warnings=_warnings(occurrences, prepared),
+    )
+
+
+def unexplained(
+    query_id: str, prepared: Prepared, index_key: tuple[str, ...], why: FeatureStoreError
+) -> Explanation:
+    """What is known without serving a key: a save does not fail because its query is slow, or fails for some key."""
+    return Explanation(
+        query_id=query_id,
+        index_key=index_key,
+        verdict=Verdict.SCAN,
+        occurrences=(),
+        cacheable=False,
+        not_cacheable_because=_NOT_CACHED,
+        plan="",
+        warnings=(
+            *prepared.warnings,
+            Warned("NOT_SERVED", f"a first key could not be served, so it is not known how: {why.message}"),
+        ),
     )
 
 

@@ -18,7 +18,7 @@ from featurestore.engine.describe import describe
 from featurestore.engine.profile import connect
 from featurestore.engine.tables import identity, qualified
 from featurestore.model import deadline
-from featurestore.model.errors import FailedPrecondition
+from featurestore.model.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, ResourceExhausted
 from featurestore.model.query import Column, QueryForm
 from featurestore.model.serving import Answer, AnswerFormat, Explanation, Keys, RealtimeStatus
 from featurestore.model.table import Frame, Published, TableDefinition, TableInfo, TableRows, Version
@@ -36,6 +36,7 @@ from services.realtime.watchman import Watchman
 
 _FOLLOW_PIECE_BYTES = 8 * 2**20
 _BUILD_SECONDS = 20.0
+_EXPLAIN_SECONDS = 10.0
 
 
 class RealtimeService:
@@ -171,10 +172,12 @@ class RealtimeService:
         ]
         if building:
             # A save waits a little, so that it can say how the query is served, but never fails for an index.
-            await asyncio.wait(
-                building, timeout=min(_BUILD_SECONDS, deadline.remaining_or(_BUILD_SECONDS) / 2)
-            )
-        return await self.explain(query_id, form, index_key)
+            await asyncio.wait(building, timeout=deadline.remaining_or(_BUILD_SECONDS) / 2)
+        try:
+            with deadline.within(deadline.remaining_or(_EXPLAIN_SECONDS) * 0.8):
+                return await self.explain(query_id, form, index_key)
+        except (DeadlineExceeded, ResourceExhausted, InvalidArgument) as refusal:
+            return explain.unexplained(query_id, prepared, index_key, refusal)
 
     async def sample_keys(self, form: QueryForm, index_key: tuple[str, ...], count: int) -> pa.Table:
         """See `peers.Realtime`."""

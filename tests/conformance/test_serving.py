@@ -211,6 +211,27 @@ def test_explain_says_how_a_query_is_served(board: Board) -> None:
     assert explained.plan
 
 
+def test_a_save_with_an_index_key_returns_and_keeps_how_it_is_served(store: Store, fresh: Fresh) -> None:
+    table = fresh("payments")
+    store.publish(table, [{"payment_id": n, "user_id": n % 7} for n in range(70)], primary_key="payment_id")
+    sql = f"SELECT user_id, count(*) AS n FROM feature_store.{table} GROUP BY user_id"
+    asked = store.query_train(sql, index_key="user_id").explanation
+    assert asked is not None
+    assert asked.verdict == "scan", "a key that is only asked for builds no index"
+    saved = store.query_train(sql, save=True, index_key="user_id")
+    assert saved.explanation is not None
+    assert saved.explanation.verdict == "indexed"
+    [occurrence] = saved.explanation.occurrences
+    assert (occurrence.narrowed_on, occurrence.narrowed_by) == ("user_id", "key user_id")
+    assert "GROUP_BY" in occurrence.rules
+    assert saved.explanation.query_id == saved.query_id
+    assert store.get_query(saved.query_id).served == ("indexed",)
+    slow = store.query_train(f"{sql} ORDER BY user_id LIMIT 2", save=True, index_key="user_id")
+    [told] = store.get_query(slow.query_id).served
+    assert told.startswith("scan\n")
+    assert "counts rows of all keys" in told
+
+
 def test_status_counts_what_is_there(store: Store, fresh: Fresh) -> None:
     before = store.status()
     store.publish(fresh("counted"), [{"a": 1}, {"a": 2}])

@@ -204,6 +204,14 @@ class TestWhatIsCollected:
             query = await catalog.save_query(query_draft(index_key=key))
         assert query.index_keys == (("user_id",), ("user_id", "total"), ("total", "user_id"))
 
+    async def test_how_an_index_key_served_when_it_was_declared_is_kept_with_it(self, catalog):
+        await catalog.save_query(query_draft(index_key=["total"], served="scan\nSCAN: quotes is read whole"))
+        query = await catalog.save_query(query_draft(index_key=["user_id"], served="indexed"))
+        assert dict(zip(query.index_keys, query.served, strict=True)) == {
+            ("total",): "scan\nSCAN: quotes is read whole",
+            ("user_id",): "indexed",
+        }
+
     async def test_an_etls_index_key_is_collected_with_its_query(self, catalog):
         query = await catalog.save_query(query_draft())
         await catalog.save_etl(etl_draft(query.query_id, index_key=["user_id"]))

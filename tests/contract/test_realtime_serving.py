@@ -304,6 +304,10 @@ async def test_explain_tells_index_from_scan_per_table(realtime):
     assert declared.verdict is Verdict.INDEXED
     assert declared.occurrences[0].narrowed_by == "key other"
     assert not declared.warnings
+    failing = await form_of(realtime, "SELECT id, CAST('x' || other AS BIGINT) AS n FROM feature_store.big")
+    told = await realtime.declare("qry_z", failing, ("id",))
+    assert told.verdict is Verdict.SCAN
+    assert [warned.reason for warned in told.warnings] == ["NOT_SERVED"]
     stopped = await form_of(realtime, "SELECT b.id FROM feature_store.big b ORDER BY id LIMIT 3")
     told = await realtime.declare("qry_y", stopped, ("id",))
     assert told.verdict is Verdict.SCAN

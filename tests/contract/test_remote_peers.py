@@ -82,6 +82,7 @@ QUERY = Query(
     NOW,
     ("q@1",),
     (("user_id",),),
+    ("indexed",),
 )
 PROVENANCE = Provenance("https://host/repo", "main", "0" * 40, "etl.py", {"pandas": "3"})
 SCRIPT = PinnedScript("ab" * 32, PROVENANCE, (("n.py", "cd" * 32),))
@@ -109,8 +110,13 @@ FRAMES = (Frame(8, "p8", (Define(TABLE), Put("quotes", ROWS))), Frame(9, "p9", (
 
 CALLS = {
     "catalog": [
-        ("save_query", (QueryDraft(FORM, "select 1", ("quotes",), "q", ("user_id",), NOTES),), {}, QUERY),
-        ("save_etl", (EtlDraft("qry_1", SCRIPT, SCHEMA, "e", ("user_id",), NOTES),), {}, ETL),
+        (
+            "save_query",
+            (QueryDraft(FORM, "select 1", ("quotes",), "q", ("user_id",), "indexed", NOTES),),
+            {},
+            QUERY,
+        ),
+        ("save_etl", (EtlDraft("qry_1", SCRIPT, SCHEMA, "e", ("user_id",), "indexed", NOTES),), {}, ETL),
         ("get_query", ("qry_1",), {}, QUERY),
         ("get_etl", ("etl_1",), {}, ETL),
         ("name_versions", (Kind.ETL, "e"), {}, ("etl_1", "etl_2")),

@@ -67,6 +67,11 @@ def test_every_verb_is_shown_as_its_python_call(twice):
     ]
 
 
+def test_every_table_of_the_demos_query_is_found_by_an_index(temporary):
+    done = demo("--store", temporary / "indexed store", "--flows", 200)
+    assert "served by user_id: indexed\n" in done.stdout
+
+
 def test_it_works_on_one_store_again(temporary):
     store = temporary / "my store"
     for _ in range(2):

@@ -169,6 +169,7 @@ ROUND_TRIPS = [
             MOMENT,
             tuples(TEXT),
             tuples(tuples(TEXT)),
+            tuples(TEXT),
         ),
         convert_saved.query_to_proto,
         convert_saved.query_from_proto,
@@ -264,13 +265,13 @@ ROUND_TRIPS = [
     ),
     (
         "query draft",
-        st.builds(QueryDraft, FORM, TEXT, tuples(TEXT), TEXT, tuples(TEXT), NOTES, WARNINGS, st.booleans()),
+        st.builds(QueryDraft, FORM, TEXT, tuples(TEXT), TEXT, tuples(TEXT), TEXT, NOTES, WARNINGS, st.booleans()),
         convert_catalog.query_draft_to_proto,
         convert_catalog.query_draft_from_proto,
     ),
     (
         "etl draft",
-        st.builds(EtlDraft, TEXT, SCRIPT, SCHEMA, TEXT, tuples(TEXT), NOTES),
+        st.builds(EtlDraft, TEXT, SCRIPT, SCHEMA, TEXT, tuples(TEXT), TEXT, NOTES),
         convert_catalog.etl_draft_to_proto,
         convert_catalog.etl_draft_from_proto,
     ),

@@ -53,11 +53,14 @@ class SaveQueryRequest(_message.Message):
     QUERY_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     INDEX_KEY_FIELD_NUMBER: _builtins.int
+    SERVED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The label to save it under; empty for none."""
+    served: _builtins.str
+    """How it serves the query; empty if that is not known."""
     @_builtins.property
     def query(self) -> _common_pb2.Query:
-        """All but what the catalogue decides: id, create_time, names and index_keys are ignored."""
+        """All but what the catalogue decides: id, create_time, names, index_keys and served are ignored."""
 
     @_builtins.property
     def index_key(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -69,10 +72,11 @@ class SaveQueryRequest(_message.Message):
         query: _common_pb2.Query | None = ...,
         name: _builtins.str = ...,
         index_key: _abc.Iterable[_builtins.str] | None = ...,
+        served: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index_key", b"index_key", "name", b"name", "query", b"query"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index_key", b"index_key", "name", b"name", "query", b"query", "served", b"served"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -114,12 +118,15 @@ class SaveEtlRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     INDEX_KEY_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
+    SERVED_FIELD_NUMBER: _builtins.int
     query_id: _builtins.str
     """The query that it belongs to."""
     contract: _builtins.bytes
     """The schema that it produced: an encapsulated Arrow IPC schema message."""
     name: _builtins.str
     """The label to save it under; empty for none."""
+    served: _builtins.str
+    """How the index key serves the query; empty if that is not known."""
     @_builtins.property
     def script(self) -> _common_pb2.PinnedScript:
         """The code."""
@@ -141,10 +148,11 @@ class SaveEtlRequest(_message.Message):
         name: _builtins.str = ...,
         index_key: _abc.Iterable[_builtins.str] | None = ...,
         notes: _common_pb2.Notes | None = ...,
+        served: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["notes", b"notes", "script", b"script"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract", "index_key", b"index_key", "name", b"name", "notes", b"notes", "query_id", b"query_id", "script", b"script"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract", "index_key", b"index_key", "name", b"name", "notes", b"notes", "query_id", b"query_id", "script", b"script", "served", b"served"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -801,6 +801,7 @@ class Query(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     NAMES_FIELD_NUMBER: _builtins.int
     INDEX_KEYS_FIELD_NUMBER: _builtins.int
+    SERVED_FIELD_NUMBER: _builtins.int
     query_id: _builtins.str
     """`qry_` and 26 characters."""
     sql: _builtins.str
@@ -845,6 +846,10 @@ class Query(_message.Message):
     def index_keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___ColumnNames]:
         """Every index key that a save declared."""
 
+    @_builtins.property
+    def served(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of each of them, how it served the query when it was declared; empty if that is not known."""
+
     def __init__(
         self,
         *,
@@ -861,10 +866,11 @@ class Query(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         names: _abc.Iterable[_builtins.str] | None = ...,
         index_keys: _abc.Iterable[Global___ColumnNames] | None = ...,
+        served: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "notes", b"notes", "schema", b"schema"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["canonical_sql", b"canonical_sql", "create_time", b"create_time", "engine_types", b"engine_types", "index_keys", b"index_keys", "names", b"names", "notes", b"notes", "order", b"order", "query_id", b"query_id", "schema", b"schema", "sql", b"sql", "tables", b"tables", "uses_clock", b"uses_clock", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canonical_sql", b"canonical_sql", "create_time", b"create_time", "engine_types", b"engine_types", "index_keys", b"index_keys", "names", b"names", "notes", b"notes", "order", b"order", "query_id", b"query_id", "schema", b"schema", "served", b"served", "sql", b"sql", "tables", b"tables", "uses_clock", b"uses_clock", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
