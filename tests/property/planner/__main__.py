@@ -5,4 +5,4 @@ import sys
 
 from tests.property.planner.many import run_each
 
-sys.stdout.buffer.write(pickle.dumps(run_each(range(int(sys.argv[1]), int(sys.argv[2])))))
+sys.stdout.buffer.write(pickle.dumps(run_each(sys.argv[1], range(int(sys.argv[2]), int(sys.argv[3])))))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import duckdb
 
 from featurestore.model.errors import Internal
-from tests.property.planner import queries
+from tests.property.planner import queries, read_sets
 from tests.property.planner.databases import Database, database
 from tests.property.planner.oracle import (
     Discarded,
@@ -26,10 +26,11 @@ QUERIES_EACH = 5
 _BUDGETS = (2, 3, 4, 6, 8)
 
 
-def run(seed: int, tally: Tally, *, told: bool = False) -> str:
+def run(seed: int, tally: Tally, what: str = "rows", *, told: bool = False) -> str:
     """A random database and some random queries; returns what differs, empty if nothing does.
 
     Args:
+        what: which proof, one of `PROOFS`.
         told: say on stderr what runs, for one who has to know where the engine crashed.
     """
     base = database(Draw(f"{seed}"))
@@ -37,9 +38,9 @@ def run(seed: int, tally: Tally, *, told: bool = False) -> str:
     try:
         for number in range(QUERIES_EACH):
             try:
-                if said := _one(
-                    Draw(f"{seed}.{number}"), base, connection, tally, _note(seed, number, told=told)
-                ):
+                note = _note(seed, number, told=told)
+                draw = Draw(f"{seed}.{number}")
+                if said := PROOFS[what](draw, base, connection, tally, note):
                     return f"seed {seed}, query {number}\n{said}"
             except Discarded as discarded:
                 tally.discarded[str(discarded)] += 1
@@ -53,7 +54,7 @@ def run(seed: int, tally: Tally, *, told: bool = False) -> str:
     return ""
 
 
-def _one(
+def _rows(
     draw: Draw,
     base: Database,
     connection: duckdb.DuckDBPyConnection,
@@ -79,3 +80,6 @@ def _note(seed: int, number: int, *, told: bool) -> Callable[[str], None]:
             print(f"seed {seed}, query {number}: {stage}", file=sys.stderr, flush=True)  # noqa: T201 - for `many`
 
     return note
+
+
+PROOFS = {"rows": _rows, "read sets": read_sets.one}

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 from tests.property.planner.cases import run
 from tests.property.planner.oracle import Tally
@@ -30,20 +31,20 @@ class Found:
     crashes: list[str] = field(default_factory=list)
 
 
-def run_many(seeds: range) -> Found:
+def run_many(seeds: range, what: str = "rows") -> Found:
     """Run the cases of these seeds, a process for each core."""
     chunks = [seeds[at : at + _CHUNK] for at in range(0, len(seeds), _CHUNK)]
     found = Found()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for each in pool.map(_chunk, chunks):
+        for each in pool.map(partial(_chunk, what), chunks):
             found.tally.merge(each.tally)
             found.differences += each.differences
             found.crashes += each.crashes
     return found
 
 
-def _chunk(seeds: range) -> Found:
-    argv = [sys.executable, "-m", "tests.property.planner", str(seeds.start), str(seeds.stop)]
+def _chunk(what: str, seeds: range) -> Found:
+    argv = [sys.executable, "-m", "tests.property.planner", what, str(seeds.start), str(seeds.stop)]
     done = subprocess.run(argv, capture_output=True, check=False)
     if done.returncode == 0:
         found: Found = pickle.loads(done.stdout)  # noqa: S301 - of our own process
@@ -55,17 +56,17 @@ def _chunk(seeds: range) -> Found:
     found = Found()
     half = seeds.start + len(seeds) // 2
     for part in (range(seeds.start, half), range(half, seeds.stop)):
-        each = _chunk(part)
+        each = _chunk(what, part)
         found.tally.merge(each.tally)
         found.differences += each.differences
         found.crashes += each.crashes
     return found
 
 
-def run_each(seeds: Iterable[int]) -> Found:
+def run_each(what: str, seeds: Iterable[int]) -> Found:
     """Run the cases of these seeds here."""
     found = Found()
     for seed in seeds:
-        if said := run(seed, found.tally, told=True):
+        if said := run(seed, found.tally, what, told=True):
             found.differences.append(said)
     return found
