@@ -25,14 +25,29 @@ _DAY_MILLIS = 86_400_000
 
 
 def encode_rows(table: pa.Table) -> bytes:
-    """A table as a serialised RowSet: about a microsecond per value.
+    """A table as a serialised RowSet.
+
+    Raises:
+        InvalidArgument: as `encode_rows_alone`.
+    """
+    return encode_columns(table.schema) + encode_rows_alone(table)
+
+
+def encode_columns(schema: pa.Schema) -> bytes:
+    """A serialised RowSet without rows; with those of `encode_rows_alone` behind it, of any number of tables, it is whole."""
+    columns = [pb.Column(name=field.name, type=str(field.type)) for field in schema]
+    return pb.RowSet(columns=columns).SerializeToString()
+
+
+def encode_rows_alone(table: pa.Table | pa.RecordBatch) -> bytes:
+    """The rows of a serialised RowSet, to be put behind its columns: about a microsecond per value.
 
     Raises:
         InvalidArgument: `UNSUPPORTED_TYPE`, naming a column whose type has no kind of Value; `UNSUPPORTED_VALUE`,
             naming a column with a date outside the years 1 to 9999 or a time finer than a microsecond. Both can be
             had in Arrow.
     """
-    message = pb.RowSet(columns=[pb.Column(name=field.name, type=str(field.type)) for field in table.schema])
+    message = pb.RowSet()
     adds = [message.rows.add().values.add for _ in range(table.num_rows)]
     for field, column in zip(table.schema, table.columns, strict=True):
         write = _writer(field.type, field.name)

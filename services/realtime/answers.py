@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from featurestore.model.errors import ResourceExhausted
-from featurestore.model.serving import AnswerFormat, KeyAnswer, Outcome
-from featurestore.rpc.rows import encode_rows
+from featurestore.model.serving import Answer, AnswerFormat, AnswerInfo, KeyAnswer, Outcome
+from featurestore.rpc.rows import encode_columns, encode_rows_alone
 
 MANY_KEYS_BYTES = 3 * 2**20
 """What the answer for more than one key may have; below the default message limit of gRPC, in any language."""
 ONE_KEY_BYTES = 64 * 2**20
+
+
+_END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
 
 def split(rows: pa.RecordBatch, asked: pa.Table) -> list[pa.RecordBatch]:
@@ -46,27 +50,55 @@ def no_rows(schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
 
 
-def encode(
-    parts: Sequence[pa.RecordBatch], schema: pa.Schema, answer_format: AnswerFormat
-) -> tuple[tuple[KeyAnswer, ...], bytes]:
-    """One answer per part, and the payload that holds all of them.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What is answered for one key.
+
+    Attributes:
+        message: its rows alone, encoded: an Arrow record-batch message, or a RowSet without columns.
+    """
+
+    message: bytes
+    row_count: int
+
+
+def encoded(batches: Sequence[pa.RecordBatch], answer_format: AnswerFormat) -> list[Part]:
+    """The rows of each key, encoded."""
+    encode = encode_rows_alone if answer_format is AnswerFormat.ROWS else _arrow_message
+    return [Part(encode(batch), batch.num_rows) for batch in batches]
+
+
+def joined(
+    parts: Sequence[Part], around: tuple[bytes, bytes], answer_format: AnswerFormat, info: AnswerInfo
+) -> Answer:
+    """The answer that these parts make, in their order.
+
+    Args:
+        around: of the answer's schema and format.
 
     Raises:
         ResourceExhausted: `ANSWER_TOO_LARGE`, naming in `fits` how many keys to ask for in one call.
     """
-    answers = tuple(
-        KeyAnswer(Outcome.FOUND if part.num_rows else Outcome.ABSENT, part.num_rows) for part in parts
-    )
-    if answer_format is AnswerFormat.ROWS:
-        payload = encode_rows(pa.Table.from_batches(parts, schema))
-        per_row = len(payload) // max(1, sum(part.num_rows for part in parts))
-        sizes = [per_row * part.num_rows for part in parts]
-    else:
-        payload, sizes = _arrow_stream(parts, schema)
+    before, behind = around
+    payload = b"".join((before, *(part.message for part in parts), behind))
     limit = ONE_KEY_BYTES if len(parts) == 1 else MANY_KEYS_BYTES
     if len(payload) > limit:
-        raise too_large(len(payload), len(parts), _fitting(sizes))
-    return answers, payload
+        raise too_large(len(payload), len(parts), _fitting([len(part.message) for part in parts]))
+    answers = tuple(
+        KeyAnswer(Outcome.FOUND if part.row_count else Outcome.ABSENT, part.row_count) for part in parts
+    )
+    return Answer(answers, answer_format, payload, info)
+
+
+def _arrow_message(batch: pa.RecordBatch) -> bytes:
+    return bytes(batch.serialize())
+
+
+def around(schema: pa.Schema, answer_format: AnswerFormat) -> tuple[bytes, bytes]:
+    """What comes before and behind the messages of an answer."""
+    if answer_format is AnswerFormat.ROWS:
+        return encode_columns(schema), b""
+    return bytes(schema.serialize()), _END_OF_STREAM
 
 
 def too_large(size: int, key_count: int, fits: int) -> ResourceExhausted:
@@ -101,17 +133,6 @@ def _codes(rows: pa.RecordBatch, asked: pa.Table) -> tuple[pa.Array, pa.Array]:
 
 def _combined(codes: pa.Array, width: int, digit: pa.Array) -> pa.Array:
     return pc.add(pc.multiply(codes, width), digit.cast(pa.int64()))
-
-
-def _arrow_stream(parts: Sequence[pa.RecordBatch], schema: pa.Schema) -> tuple[bytes, list[int]]:
-    sink = pa.BufferOutputStream()
-    sizes: list[int] = []
-    with pa.ipc.new_stream(sink, schema) as writer:
-        for part in parts:
-            before = sink.tell()
-            writer.write_batch(part)
-            sizes.append(sink.tell() - before)
-    return sink.getvalue().to_pybytes(), sizes
 
 
 def _fitting(sizes: list[int]) -> int:

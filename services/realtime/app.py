@@ -26,6 +26,9 @@ class RealtimeSettings(BaseModel, frozen=True, extra="forbid"):
     readers: int = Field(4, ge=1, description="Queries that run at once.")
     threads: int = Field(2, ge=1, description="Worker threads of the engine.")
     memory: str = Field("4GB", description="What the engine may use, with its unit; the tables live in it.")
+    cache_bytes: int = Field(
+        256 * 2**20, ge=0, description="What answers that are kept may take beside that; 0 keeps none."
+    )
 
 
 def opened(settings: RealtimeSettings) -> RealtimeService:
@@ -35,6 +38,7 @@ def opened(settings: RealtimeSettings) -> RealtimeService:
         readers=settings.readers,
         engine_threads=settings.threads,
         memory_limit=settings.memory,
+        cache_bytes=settings.cache_bytes,
     )
 
 

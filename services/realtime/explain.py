@@ -22,7 +22,7 @@ from featurestore.model.serving import Explanation, Occurrence, Verdict
 from services.realtime.plans import Prepared, any_key
 from services.realtime.serving import Serving
 
-_NOT_CACHED = "answers are not kept yet"
+_UNKNOWN = "it is not known what its answers depend on"
 _CLOCK = "it calls now() or the like, so its answer changes with time alone"
 _SCAN = "TABLE_SCAN"
 
@@ -57,8 +57,8 @@ def explain(
         index_key=index_key,
         verdict=_verdict(occurrences),
         occurrences=occurrences,
-        cacheable=False,
-        not_cacheable_because=_CLOCK if prepared.uses_clock else _NOT_CACHED,
+        cacheable=prepared.cacheable,
+        not_cacheable_because=_not_cacheable(prepared),
         plan="\n".join(_line(depth, node) for depth, node in _nodes(profile)),
         warnings=_warnings(occurrences, prepared),
     )
@@ -73,14 +73,20 @@ def unexplained(
         index_key=index_key,
         verdict=Verdict.SCAN,
         occurrences=(),
-        cacheable=False,
-        not_cacheable_because=_NOT_CACHED,
+        cacheable=prepared.cacheable,
+        not_cacheable_because=_not_cacheable(prepared),
         plan="",
         warnings=(
             *prepared.warnings,
             Warned("NOT_SERVED", f"a first key could not be served, so it is not known how: {why.message}"),
         ),
     )
+
+
+def _not_cacheable(prepared: Prepared) -> str:
+    if prepared.cacheable:
+        return ""
+    return _CLOCK if prepared.uses_clock else _UNKNOWN
 
 
 def _served_sql(prepared: Prepared, keys: ConvertedKeys, values: Values) -> str:

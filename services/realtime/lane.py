@@ -30,9 +30,11 @@ from featurestore.model.errors import (
 )
 from featurestore.model.table import Operation, Published, Version
 from services.realtime import proposals
+from services.realtime.cache import AnswerCache
 from services.realtime.indexes import IndexedColumn, Indexes
 from services.realtime.log import AppendFailedError, Log, Receipt, Record
 from services.realtime.proposals import Proposal
+from services.realtime.touches import Touched, touched
 from services.realtime.transactions import OpenReads
 
 _logger = logging.getLogger(__name__)
@@ -81,6 +83,7 @@ class Lane:
         tables: Tables,
         *,
         indexes: Indexes | None = None,
+        cache: AnswerCache | None = None,
         limits: LaneLimits | None = None,
         on_advance: Callable[[], object] = lambda: None,
         die: Callable[[str], None] = exit_process,
@@ -91,6 +94,7 @@ class Lane:
             cursor: holds exactly what the log holds; no one else writes through its database.
             tables: the definitions as of the log's end.
             indexes: those of the same database.
+            cache: answers from the same database; told of every write.
             on_advance: called in the lane's thread after each commit.
             die: called when only a restart can tell what the log holds.
         """
@@ -98,6 +102,7 @@ class Lane:
         self._log = log
         self._tables = tables
         self._indexes = indexes or Indexes(log, OpenReads())
+        self._cache = cache or AnswerCache(0)
         self._wanted: deque[tuple[IndexedColumn, Future[None]]] = deque()
         self._redefining = False
         self._sequence = log.last_sequence
@@ -320,16 +325,17 @@ class Lane:
         if self._refusal is not None:
             _refuse(batch, self._refusal)
             return []
-        after = self._apply(batch)
-        if after is not None and self._append(batch):
-            self._acknowledge(batch, after)
+        applied = self._apply(batch)
+        if applied is not None and self._append(batch):
+            self._acknowledge(batch, *applied)
         return []
 
-    def _apply(self, batch: list[_Judged]) -> Tables | None:
+    def _apply(self, batch: list[_Judged]) -> tuple[Tables, Touched] | None:
         operations = [operation for judged in batch for operation in judged.operations]
         try:
             self._cursor.begin()
-            return engine.apply(self._cursor, self._tables, operations)
+            found = touched(self._cursor, self._tables, operations, self._cache.watched)
+            return engine.apply(self._cursor, self._tables, operations), found
         except Exception as error:
             if not self._rolled_back():
                 return None
@@ -359,15 +365,17 @@ class Lane:
             return False
         return True
 
-    def _acknowledge(self, batch: list[_Judged], after: Tables) -> None:
+    def _acknowledge(self, batch: list[_Judged], after: Tables, found: Touched) -> None:
         redefined = after is not self._tables
         self._redefining = redefined  # before readers can see it, until they are told
+        self._cache.begin_write(found)
         try:
             self._cursor.commit()
         except duckdb.Error as error:
             _logger.exception("the engine did not commit what the log holds")
             self._stop(f"the engine did not commit what the log holds: {error}")
             return
+        self._cache.end_write()
         first = self._sequence + 1
         self._tables = after
         self._redefining = False

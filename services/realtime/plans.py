@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Final
@@ -25,8 +26,9 @@ from featurestore.engine.tables import identity
 from featurestore.engine.wrapping import serving_sql
 from featurestore.model.errors import InvalidArgument
 from featurestore.model.query import Column, QueryForm, Warned
-from featurestore.model.serving import KeyValue
+from featurestore.model.serving import AnswerFormat, KeyValue
 from featurestore.model.table import TableDefinition
+from services.realtime import answers
 from services.realtime.lane import Lane
 from services.realtime.proposals import known_table
 
@@ -48,6 +50,9 @@ _ABSENT: dict[KeyKind, KeyValue] = {
 }
 
 
+_numbers = itertools.count(1)
+
+
 def any_key(columns: tuple[Column, ...]) -> ConvertedKeys:
     """Some key of these types, for binding a text or for a query that shows none."""
     return ConvertedKeys(columns, (tuple(_ABSENT[key_kind(column)] for column in columns),))
@@ -64,6 +69,7 @@ class Prepared:
         uses_clock: its answers change with time alone.
         answered: how many answers it gave; counted without a lock, for the watchman to draw from.
         distrusted: why the plan is not used; empty while it is.
+        number: under which its answers are kept; another one once it is distrusted.
     """
 
     form: QueryForm
@@ -75,11 +81,28 @@ class Prepared:
     uses_clock: bool
     answered: int = 0
     distrusted: str = ""
+    number: int = field(default_factory=_numbers.__next__)
+    _around: dict[AnswerFormat, tuple[bytes, bytes]] = field(default_factory=dict)
 
     @property
     def comparable(self) -> bool:
         """Whether two runs on the same data give the same answer, so that the watchman can tell."""
         return not self.uses_clock and not any(each.reason == "UNDETERMINED" for each in self.warnings)
+
+    def around(self, answer_format: AnswerFormat) -> tuple[bytes, bytes]:
+        """What comes before and behind the messages of an answer."""
+        known = self._around.get(answer_format)
+        if known is None:
+            known = self._around[answer_format] = answers.around(self.form.schema, answer_format)
+        return known
+
+    @property
+    def cacheable(self) -> bool:
+        """Whether it is known what an answer depends on."""
+        return (
+            not self.uses_clock
+            and {identity(each.table) for each in self.plan.occurrences} == self.reads.keys()
+        )
 
     @property
     def narrows_on(self) -> set[tuple[str, str]]:
@@ -101,6 +124,7 @@ class Prepared:
     def distrust(self, why: str) -> None:
         """Serve by the plain text from now on."""
         self.distrusted = why
+        self.number = next(_numbers)
         whole = tuple(replace(each, narrowed=(), stopped=Stop(None, why)) for each in self.plan.occurrences)
         self.plan = replace(self.plan, occurrences=whole, chains=())
 
@@ -121,6 +145,16 @@ class Plans:
     def __len__(self) -> int:
         return len(self._kept)
 
+    def kept(self, query_id: str, form: QueryForm, columns: tuple[Column, ...]) -> Prepared | None:
+        """What serves the query now, if it was prepared before; never waits."""
+        name = _name(query_id, columns)
+        with self._lock:
+            known = self._kept.get(name)
+            if known is None or not known.serves(form, self._lane.tables):
+                return None
+            self._kept.move_to_end(name)
+            return known
+
     def prepared(
         self, cursor: duckdb.DuckDBPyConnection, query_id: str, form: QueryForm, columns: tuple[Column, ...]
     ) -> Prepared:
@@ -133,24 +167,26 @@ class Plans:
             FailedPrecondition: `QUERY_SCHEMA_CHANGED`, naming the columns.
         """
         tables = self._lane.tables
-        name = (query_id, tuple(column.name for column in columns))
-        with self._lock:
-            known = self._kept.get(name)
-            if known is not None and known.serves(form, tables):
-                self._kept.move_to_end(name)
-                return known
+        known = self.kept(query_id, form, columns)
+        if known is not None:
+            return known
         made = prepare(cursor, form, columns, tables)
         if not self._lane.unchanged_since(tables):
             return made  # whoever asked will see that too, and ask again
         if made.distrusted:
             _logger.error("query %s is not narrowed: %s", query_id, made.distrusted)
         if query_id:
+            name = _name(query_id, columns)
             with self._lock:
                 self._kept[name] = made
                 self._kept.move_to_end(name)
                 while len(self._kept) > MOST_PLANS:
                     self._kept.popitem(last=False)
         return made
+
+
+def _name(query_id: str, columns: tuple[Column, ...]) -> tuple[str, tuple[str, ...]]:
+    return query_id, tuple(column.name for column in columns)
 
 
 def prepare(

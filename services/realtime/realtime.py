@@ -23,6 +23,7 @@ from featurestore.model.query import Column, QueryForm
 from featurestore.model.serving import Answer, AnswerFormat, Explanation, Keys, RealtimeStatus
 from featurestore.model.table import Frame, Published, TableDefinition, TableInfo, TableRows, Version
 from services.realtime import explain, proposals, replay
+from services.realtime.cache import AnswerCache
 from services.realtime.folder_lock import FolderLock
 from services.realtime.indexes import Indexes, indexed_column
 from services.realtime.lane import Lane, LaneLimits, exit_process
@@ -53,6 +54,7 @@ class RealtimeService:
         readers: int = 4,
         engine_threads: int = 2,
         memory_limit: str = "4GB",
+        cache_bytes: int = 256 * 2**20,
         limits: LaneLimits | None = None,
         die: Callable[[str], None] = exit_process,
     ) -> None:
@@ -63,12 +65,14 @@ class RealtimeService:
             readers: queries that run at once.
             engine_threads: worker threads of the engine.
             memory_limit: of the engine, with its unit.
+            cache_bytes: what answers that are kept may take; 0 keeps none.
             limits: how much may wait to be written.
             die: called when only a restart can tell what the log holds.
         """
         self._folder = folder
         self._reader_count = readers
         self._connect = functools.partial(connect, threads=engine_threads, memory_limit=memory_limit)
+        self._cache = AnswerCache(cache_bytes)
         self._limits = limits
         self._die = die
         self._stack = AsyncExitStack()
@@ -97,6 +101,7 @@ class RealtimeService:
                 log,
                 tables,
                 indexes=indexes,
+                cache=self._cache,
                 limits=self._limits,
                 on_advance=functools.partial(loop.call_soon_threadsafe, self._advance),
                 die=self._die,
@@ -106,7 +111,7 @@ class RealtimeService:
             self._watchman = Watchman(connection, self._lane, reads)
             self._watchman.start()
             stack.push_async_callback(asyncio.to_thread, self._watchman.close)
-            self._serving = Serving(self._lane, Plans(self._lane), self._watchman)
+            self._serving = Serving(self._lane, Plans(self._lane), self._cache, self._watchman)
             self._stack = stack.pop_all()
         return self
 
@@ -151,6 +156,9 @@ class RealtimeService:
 
     async def query(self, query_id: str, form: QueryForm, keys: Keys, answer_format: AnswerFormat) -> Answer:
         """See `peers.Realtime`."""
+        kept = self._serving.kept(query_id, form, keys, answer_format)
+        if kept is not None:
+            return kept
         return await self._readers.run(
             lambda cursor: self._serving.answer(cursor, query_id, form, keys, answer_format)
         )

@@ -10,7 +10,7 @@ from featurestore.engine.key_values import ConvertedKeys
 from featurestore.engine.outputs import finish
 from featurestore.engine.planner import Plan
 from featurestore.engine.planner.run import chain_values
-from featurestore.engine.planner.text import planned_sql
+from featurestore.engine.planner.text import Values, planned_sql
 from featurestore.engine.wrapping import serving_sql
 from featurestore.model.query import QueryForm
 from services.realtime import answers
@@ -22,8 +22,11 @@ _MAX_ROWS_BYTES = answers.ONE_KEY_BYTES
 
 def planned_rows(
     cursor: duckdb.DuckDBPyConnection, prepared: Prepared, keys: ConvertedKeys
-) -> pa.RecordBatch:
+) -> tuple[pa.RecordBatch, Values]:
     """The rows of these keys by the plan, with exactly the form's schema; all of it on one state of the tables.
+
+    Returns:
+        The rows, and the chains' values that were used.
 
     Raises:
         InvalidArgument: `SQL_VALUE`, `INTERVAL_MONTHS`.
@@ -42,19 +45,19 @@ def planned_rows(
 
 def rows_in_transaction(
     cursor: duckdb.DuckDBPyConnection, form: QueryForm, plan: Plan, keys: ConvertedKeys
-) -> pa.RecordBatch:
+) -> tuple[pa.RecordBatch, Values]:
     """The same, for a caller who has a transaction open, or a plan without chains, which is one statement.
 
     Raises:
         See `planned_rows`.
     """
     if not plan.narrows:
-        return plain_rows(cursor, form, keys)
+        return plain_rows(cursor, form, keys), {}
     try:
         values = chain_values(cursor, plan, keys)
     except duckdb.Error as error:
         raise translate(error) from error
-    return run(cursor, form, planned_sql(form, plan, keys, values), len(keys.tuples))
+    return run(cursor, form, planned_sql(form, plan, keys, values), len(keys.tuples)), values
 
 
 def plain_rows(cursor: duckdb.DuckDBPyConnection, form: QueryForm, keys: ConvertedKeys) -> pa.RecordBatch:

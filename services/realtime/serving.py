@@ -3,45 +3,55 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import duckdb
 import pyarrow as pa
 
 from featurestore.engine.column_types import quoted
 from featurestore.engine.key_values import ConvertedKeys, check_key_columns, convert_keys
+from featurestore.engine.planner.text import Values
 from featurestore.engine.stored_columns import check_stored_columns
 from featurestore.engine.wrapping import training_sql
 from featurestore.model.errors import FeatureStoreError, Internal, InvalidArgument
 from featurestore.model.query import QueryForm
-from featurestore.model.serving import Answer, AnswerFormat, AnswerInfo, Keys
-from featurestore.model.table import Version
+from featurestore.model.serving import Answer, AnswerFormat, AnswerInfo, Keys, KeyValue
 from services.realtime import answers
+from services.realtime.answers import Part
+from services.realtime.cache import AnswerCache
 from services.realtime.lane import Lane
 from services.realtime.plans import Plans, Prepared
 from services.realtime.rows import plain_rows, planned_rows, run
+from services.realtime.touches import dependence
 from services.realtime.watchman import Watchman
 
 T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
 
+_MOST_ON_LOOP: Final = 32
+"""For more keys than this, looking them up is work for a thread."""
+_MOST_CHAINED: Final = 20_000
+"""Keys times values of chains that answers of one statement are registered under."""
+
 
 class Serving:
     """Runs saved queries on the tables as they are, and notices when they no longer fit."""
 
-    def __init__(self, lane: Lane, plans: Plans, watchman: Watchman) -> None:
+    def __init__(self, lane: Lane, plans: Plans, cache: AnswerCache, watchman: Watchman) -> None:
         """Serve from an engine.
 
         Args:
             lane: knows the definitions and the version.
             plans: how queries are served.
+            cache: answers from before; the lane tells it of writes.
             watchman: looks at some of the answers again.
         """
         self._lane = lane
         self._plans = plans
+        self._cache = cache
         self._watchman = watchman
 
     def answer(
@@ -64,12 +74,79 @@ class Serving:
             ResourceExhausted: `ANSWER_TOO_LARGE`, `QUERY_MEMORY`.
         """
         converted = convert_keys(form, keys)
-        asked = _as_table(converted)
-        prepared, version, rows = self._stable(lambda: self._rows(cursor, query_id, form, converted))
-        parts = answers.split(rows, asked)
-        key_answers, payload = answers.encode(parts, form.schema, answer_format)
-        self._watchman.consider(query_id, prepared, converted)
-        return Answer(key_answers, answer_format, payload, AnswerInfo(query_id, version))
+        _check_leaves(converted)
+        return self._stable(lambda: self._answer(cursor, query_id, form, converted, answer_format))
+
+    def kept(self, query_id: str, form: QueryForm, keys: Keys, answer_format: AnswerFormat) -> Answer | None:
+        """The same, if all of it is kept from before; never waits, so that it may be asked on the event loop.
+
+        Raises:
+            See `answer`.
+        """
+        if not self._cache.enabled or len(keys.tuples) > _MOST_ON_LOOP:
+            return None
+        converted = convert_keys(form, keys)
+        prepared = self._plans.kept(query_id, form, converted.columns)
+        if prepared is None:
+            return None
+        version = self._lane.version
+        found = self._cache.get_all([(prepared.number, answer_format, each) for each in converted.tuples])
+        if found is None:
+            return None
+        parts = [Part(kept.message, kept.row_count) for kept in found]
+        info = AnswerInfo(query_id, version, from_cache=True)
+        return answers.joined(parts, prepared.around(answer_format), answer_format, info)
+
+    def _answer(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        query_id: str,
+        form: QueryForm,
+        keys: ConvertedKeys,
+        answer_format: AnswerFormat,
+    ) -> Answer:
+        prepared = self._plans.prepared(cursor, query_id, form, keys.columns)
+        version = self._lane.version  # before anything is looked up, so that all of it shows at least this
+        distinct = list(dict.fromkeys(keys.tuples))
+        part_of: dict[tuple[KeyValue, ...], Part] = {}
+        keep = self._cache.enabled and prepared.cacheable and query_id != ""
+        if keep:
+            names = [(prepared.number, answer_format, each) for each in distinct]
+            for each, kept in zip(distinct, self._cache.get(names), strict=True):
+                if kept is not None:
+                    part_of[each] = Part(kept.message, kept.row_count)
+        missing = ConvertedKeys(keys.columns, tuple(each for each in distinct if each not in part_of))
+        if missing.tuples:
+            token = self._cache.begin()
+            try:
+                rows, values = self._rows(cursor, query_id, prepared, missing)
+                parts = answers.encoded(answers.split(rows, _as_table(missing)), answer_format)
+                part_of.update(zip(missing.tuples, parts, strict=True))
+                if keep:
+                    self._keep(token, prepared, missing, values, parts, answer_format)
+            finally:
+                self._cache.end(token)
+            self._watchman.consider(query_id, prepared, missing)
+        info = AnswerInfo(query_id, version, from_cache=not missing.tuples)
+        parts = [part_of[each] for each in keys.tuples]
+        return answers.joined(parts, prepared.around(answer_format), answer_format, info)
+
+    def _keep(
+        self,
+        token: int,
+        prepared: Prepared,
+        keys: ConvertedKeys,
+        values: Values,
+        parts: Sequence[Part],
+        answer_format: AnswerFormat,
+    ) -> None:
+        used = sum(len(each or ()) for each in values.values())
+        if used * len(keys.tuples) > _MOST_CHAINED:
+            return  # every key would be said to depend on the values of all
+        for each, part in zip(keys.tuples, parts, strict=True):
+            depends = dependence(prepared.plan, ConvertedKeys(keys.columns, (each,)), values)
+            name = (prepared.number, answer_format, each)
+            self._cache.put(token, name, part.message, part.row_count, depends)
 
     def sample_keys(
         self, cursor: duckdb.DuckDBPyConnection, form: QueryForm, index_key: tuple[str, ...], count: int
@@ -107,22 +184,20 @@ class Serving:
         return self._stable(lambda: self._plans.prepared(cursor, query_id, form, columns))
 
     def _rows(
-        self, cursor: duckdb.DuckDBPyConnection, query_id: str, form: QueryForm, keys: ConvertedKeys
-    ) -> tuple[Prepared, Version, pa.RecordBatch]:
-        prepared = self._plans.prepared(cursor, query_id, form, keys.columns)
-        version = self._lane.version  # before the statement begins, so that it shows at least this
+        self, cursor: duckdb.DuckDBPyConnection, query_id: str, prepared: Prepared, keys: ConvertedKeys
+    ) -> tuple[pa.RecordBatch, Values]:
         try:
-            return prepared, version, planned_rows(cursor, prepared, keys)
+            return planned_rows(cursor, prepared, keys)
         except (InvalidArgument, Internal):
             if not prepared.plan.narrows:
                 raise
             # The plain query may meet the same value; if it doesn't, the plan is to blame.
-            rows = plain_rows(cursor, form, keys)
+            rows = plain_rows(cursor, prepared.form, keys)
             _logger.exception("the plan of query %s failed where the plain query does not", query_id)
             prepared.distrust(
                 "the narrowed text failed where the query does not: please report it; it is served as it is"
             )
-            return prepared, version, rows
+            return rows, {}
 
     def _stable(self, work: Callable[[], T]) -> T:
         """What `work` returns or raises under one set of definitions; done again when they changed meanwhile."""
@@ -136,6 +211,12 @@ class Serving:
             else:
                 if self._lane.unchanged_since(tables):
                     return found
+
+
+def _check_leaves(keys: ConvertedKeys) -> None:
+    """Refuse a key that no answer could hold, whether it is asked for alone or among others."""
+    if any(column.engine_type in ("HUGEINT", "UHUGEINT") for column in keys.columns):
+        _as_table(keys)
 
 
 def _as_table(keys: ConvertedKeys) -> pa.Table:

@@ -126,7 +126,7 @@ class Watchman:
         try:
             found = differences(
                 pa.Table.from_batches([plain_rows(self._cursor, form, keys)]),
-                pa.Table.from_batches([rows_in_transaction(self._cursor, form, plan, keys)]),
+                pa.Table.from_batches([rows_in_transaction(self._cursor, form, plan, keys)[0]]),
             )
         finally:
             self._cursor.rollback()

@@ -1,0 +1,176 @@
+"""What an answer depends on, and what a write touches, in the same words: values of columns of tables.
+
+An answer depends on every row whose narrowed column has one of the values that narrowed it. A write touches the values that
+the watched columns of its rows had before and have after. If the two share nothing, the answer is what it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import duckdb
+import pyarrow as pa
+
+from featurestore.engine.apply import Tables, defines
+from featurestore.engine.column_types import quoted
+from featurestore.engine.key_values import ConvertedKeys
+from featurestore.engine.planner import Plan
+from featurestore.engine.planner.text import Values
+from featurestore.engine.tables import identity, qualified
+from featurestore.model.query import Column
+from featurestore.model.table import Operation, Put, Remove, TableDefinition
+
+Place: TypeAlias = tuple[str, str]
+"""A table and a column, both as `identity` has them."""
+Touch: TypeAlias = tuple[str, str, object]
+"""A place and a value there, as `comparable` has it."""
+
+_INCOMING = "__fs_touched"
+
+
+@dataclass(frozen=True, slots=True)
+class Dependence:
+    """What an answer depends on.
+
+    Attributes:
+        touches: values that narrowed a table.
+        whole: tables that were read whole.
+    """
+
+    touches: frozenset[Touch]
+    whole: frozenset[str]
+
+
+@dataclass(slots=True)
+class Touched:
+    """What a write touches.
+
+    Attributes:
+        tables: those with rows that are written, by the columns that were looked at.
+        values: of the places that were looked at.
+        everything: definitions change: no answer is safe.
+    """
+
+    tables: dict[str, frozenset[str]] = field(default_factory=dict)
+    values: dict[Place, set[object]] = field(default_factory=dict)
+    everything: bool = False
+
+    def spoils(self, answer: Dependence) -> bool:
+        """Whether the answer may be another one after the write."""
+        if self.everything or not self.tables.keys().isdisjoint(answer.whole):
+            return True
+        for table, column, value in answer.touches:
+            looked_at = self.tables.get(table)
+            if looked_at is None:
+                continue
+            if column not in looked_at or value in self.values[table, column]:
+                return True
+        return False
+
+
+def comparable(values: pa.Array | pa.ChunkedArray) -> list[object]:
+    """Values of a column as Python objects that are equal where the engine's are."""
+    if pa.types.is_timestamp(values.type):
+        # As integers: Python's datetime ends at microseconds.
+        return list(values.cast(pa.int64()).to_pylist())
+    return list(values.to_pylist())
+
+
+def dependence(plan: Plan, keys: ConvertedKeys, values: Values) -> Dependence:
+    """What the answer for these keys depends on, by the plan that gave it.
+
+    Args:
+        values: of the plan's chains, as they were used.
+    """
+    touches: set[Touch] = set()
+    whole: set[str] = set()
+    for occurrence in plan.occurrences:
+        read = occurrence.read_set
+        table = identity(read.table)
+        if read.column is None or (read.chain is not None and values[read.chain] is None):
+            whole.add(table)
+            continue
+        if read.chain is None:
+            column = keys.columns[read.part]
+            asked = list(dict.fromkeys(each[read.part] for each in keys.tuples))
+        else:
+            column, asked = plan.chains[read.chain].column, list(values[read.chain] or ())
+        touches.update((table, read.column.lower(), value) for value in _as_stored(column, asked))
+    return Dependence(frozenset(touches), frozenset(whole))
+
+
+def touched(
+    cursor: duckdb.DuckDBPyConnection,
+    tables: Tables,
+    operations: Sequence[Operation],
+    watched: Mapping[str, frozenset[str]],
+) -> Touched:
+    """What a group of operations touches; asked before it is applied, in the transaction that will apply it.
+
+    Args:
+        tables: the definitions before.
+        watched: by table, the columns that answers depend on.
+
+    Raises:
+        duckdb.Error: the transaction can only be rolled back.
+    """
+    found = Touched(everything=defines(operations))
+    if found.everything:
+        return found
+    written: dict[str, list[Put | Remove]] = {}
+    for operation in operations:
+        if isinstance(operation, Put | Remove):
+            written.setdefault(identity(operation.table), []).append(operation)
+    for table, changes in written.items():
+        columns = watched.get(table, frozenset())
+        found.tables[table] = columns
+        definition = tables[table]
+        names = [name for name in definition.schema.names if name.lower() in columns]
+        for name in names:
+            found.values[table, name.lower()] = set()
+        found.values.update(
+            {(table, column): set() for column in columns if (table, column) not in found.values}
+        )
+        parts = [change.rows if isinstance(change, Put) else change.keys for change in changes]
+        for part in parts:
+            _add(found, table, part, names)
+        key = set(definition.primary_key)
+        if key and not key.issuperset(names):
+            for part in parts:
+                _add(found, table, _before(cursor, definition, part, names), names)
+    return found
+
+
+def _add(found: Touched, table: str, rows: pa.Table, names: Iterable[str]) -> None:
+    for name in names:
+        if name in rows.column_names:
+            found.values[table, name.lower()].update(comparable(rows.column(name)))
+
+
+def _before(
+    cursor: duckdb.DuckDBPyConnection, definition: TableDefinition, rows: pa.Table, names: list[str]
+) -> pa.Table:
+    """The named columns of the rows that will be replaced or removed, as they are."""
+    key = ", ".join(map(quoted, definition.primary_key))
+    cursor.register(_INCOMING, rows.select(list(definition.primary_key)))
+    try:
+        return cursor.execute(
+            f"SELECT {', '.join(map(quoted, names))} FROM {qualified(definition.name)} "
+            f"WHERE ({key}) IN (SELECT ({key}) FROM {_INCOMING})"
+        ).to_arrow_table()
+    finally:
+        cursor.unregister(_INCOMING)
+
+
+def _as_stored(column: Column, values: Sequence[object]) -> list[object]:
+    """Converted key values, as `comparable` has those of a table's column of the same type."""
+    if column.engine_type.startswith("TIMESTAMP"):
+        return comparable(pa.array(values, _arrow_timestamp(column.engine_type)))
+    return list(values)
+
+
+def _arrow_timestamp(engine_type: str) -> pa.DataType:
+    unit = {"TIMESTAMP_S": "s", "TIMESTAMP_MS": "ms", "TIMESTAMP_NS": "ns"}.get(engine_type, "us")
+    return pa.timestamp(unit)
