@@ -12,11 +12,12 @@ help:  ## this list
 
 setup: $(READY)  ## everything a newcomer needs, into .venv
 
-# Installed from the lock file only, then ourselves without dependencies: what runs is what was locked.
+# Installed from the lock file only, then ourselves without dependencies: what runs is what was locked. Sources are built
+# as wheels, since scripts that an older pip installs from them do not start in a folder with a space in its name.
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say make PYTHON=/path/to/python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $(READY)
 
