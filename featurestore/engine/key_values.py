@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from enum import Enum
+from functools import cache
 from numbers import Integral
 from typing import TypeVar
 from uuid import UUID
@@ -60,6 +61,11 @@ _INTEGER_BITS = {
     "UHUGEINT": (False, 128),
 }
 
+_INTEGER_RANGE = {
+    type_: (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    for type_, (signed, bits) in _INTEGER_BITS.items()
+}
+
 _FRACTION_DIGITS = {"TIMESTAMP_S": 0, "TIMESTAMP_MS": 3, "TIMESTAMP": 6, "TIMESTAMP_NS": 6}
 """Of a second, that a key can have: Python's datetime ends at microseconds."""
 
@@ -96,7 +102,15 @@ def convert_keys(form: QueryForm, keys: Keys) -> ConvertedKeys:
         InvalidArgument: `KEYS_EMPTY`, `KEYS_TOO_MANY`, `UNKNOWN_KEY_COLUMN`, `KEY_COLUMN_TWICE`, `KEY_TYPE`,
             `KEY_WIDTH`, `KEY_NULL`, `KEY_VALUE`; each naming the column and the position, from 1.
     """
-    columns = check_key_columns(form, keys.columns)
+    return converted_to(check_key_columns(form, keys.columns), keys)
+
+
+def converted_to(columns: tuple[Column, ...], keys: Keys) -> ConvertedKeys:
+    """The same for columns that were checked before.
+
+    Raises:
+        InvalidArgument: `KEYS_EMPTY`, `KEYS_TOO_MANY`, `KEY_WIDTH`, `KEY_NULL`, `KEY_VALUE`.
+    """
     if not keys.tuples:
         raise InvalidArgument("KEYS_EMPTY", "there are no index values: ask for at least one")
     if len(keys.tuples) > MAX_TUPLES:
@@ -107,7 +121,8 @@ def convert_keys(form: QueryForm, keys: Keys) -> ConvertedKeys:
             limit=MAX_TUPLES,
         )
     return ConvertedKeys(
-        columns, tuple(_convert_tuple(one, columns, place) for place, one in enumerate(keys.tuples, start=1))
+        columns,
+        tuple([_convert_tuple(one, columns, place) for place, one in enumerate(keys.tuples, start=1)]),
     )
 
 
@@ -117,13 +132,14 @@ def check_key_columns(form: QueryForm, names: Sequence[str]) -> tuple[Column, ..
     Raises:
         InvalidArgument: `UNKNOWN_KEY_COLUMN`, listing the query's columns; `KEY_COLUMN_TWICE`; `KEY_TYPE`.
     """
-    known = ", ".join(column.name for column in form.columns)
     if not names:
+        known = ", ".join(column.name for column in form.columns)
         raise InvalidArgument("UNKNOWN_KEY_COLUMN", f"the index key names no column: name some of {known}")
     columns: list[Column] = []
     for name in names:
         column = form.column(name)
         if column is None:
+            known = ", ".join(column.name for column in form.columns)
             raise InvalidArgument(
                 "UNKNOWN_KEY_COLUMN",
                 f"the index key {name} is no output column of the query: it returns {known}",
@@ -139,13 +155,18 @@ def check_key_columns(form: QueryForm, names: Sequence[str]) -> tuple[Column, ..
     return tuple(columns)
 
 
+@cache
+def _kind_of(engine_type: str) -> KeyKind | None:
+    return _KINDS.get(engine_type.partition("(")[0])
+
+
 def key_kind(column: Column) -> KeyKind:
     """The family of a key column's type.
 
     Raises:
         InvalidArgument: `KEY_TYPE`, naming the column and its type.
     """
-    kind = _KINDS.get(column.engine_type.partition("(")[0])
+    kind = _kind_of(column.engine_type)
     if kind is None:
         raise InvalidArgument(
             "KEY_TYPE",
@@ -202,7 +223,7 @@ def _convert_tuple(
             parts=len(values),
             wanted=len(columns),
         )
-    return tuple(convert(value, column, place) for value, column in zip(values, columns, strict=True))
+    return tuple([convert(value, column, place) for value, column in zip(values, columns, strict=True)])
 
 
 def _bool(value: object, _type: str) -> bool | None:
@@ -212,11 +233,12 @@ def _bool(value: object, _type: str) -> bool | None:
 
 
 def _integer(value: object, type_: str) -> int | None:
+    low, high = _INTEGER_RANGE[type_]
+    if type(value) is int:  # the common case, which needs no Decimal
+        return value if low <= value <= high else None
     number = _number(value, _INTEGER)
     if number is None or number != number.to_integral_value(context=_EXACT):
         return None
-    signed, bits = _INTEGER_BITS[type_]
-    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
     return int(number) if low <= number <= high else None
 
 

@@ -145,9 +145,9 @@ class Plans:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def kept(self, query_id: str, form: QueryForm, columns: tuple[Column, ...]) -> Prepared | None:
+    def kept(self, query_id: str, form: QueryForm, index_key: tuple[str, ...]) -> Prepared | None:
         """What serves the query now, if it was prepared before; never waits."""
-        name = _name(query_id, columns)
+        name = query_id, index_key
         with self._lock:
             known = self._kept.get(name)
             if known is None or not known.serves(form, self._lane.tables):
@@ -167,7 +167,8 @@ class Plans:
             FailedPrecondition: `QUERY_SCHEMA_CHANGED`, naming the columns.
         """
         tables = self._lane.tables
-        known = self.kept(query_id, form, columns)
+        name = query_id, tuple(column.name for column in columns)
+        known = self.kept(query_id, form, name[1])
         if known is not None:
             return known
         made = prepare(cursor, form, columns, tables)
@@ -176,17 +177,12 @@ class Plans:
         if made.distrusted:
             _logger.error("query %s is not narrowed: %s", query_id, made.distrusted)
         if query_id:
-            name = _name(query_id, columns)
             with self._lock:
                 self._kept[name] = made
                 self._kept.move_to_end(name)
                 while len(self._kept) > MOST_PLANS:
                     self._kept.popitem(last=False)
         return made
-
-
-def _name(query_id: str, columns: tuple[Column, ...]) -> tuple[str, tuple[str, ...]]:
-    return query_id, tuple(column.name for column in columns)
 
 
 def prepare(

@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from featurestore.engine.column_types import quoted
-from featurestore.engine.key_values import ConvertedKeys, check_key_columns, convert_keys
+from featurestore.engine.key_values import ConvertedKeys, check_key_columns, convert_keys, converted_to
 from featurestore.engine.planner.text import Values
 from featurestore.engine.stored_columns import check_stored_columns
 from featurestore.engine.wrapping import training_sql
@@ -85,10 +85,10 @@ class Serving:
         """
         if not self._cache.enabled or len(keys.tuples) > _MOST_ON_LOOP:
             return None
-        converted = convert_keys(form, keys)
-        prepared = self._plans.kept(query_id, form, converted.columns)
+        prepared = self._plans.kept(query_id, form, keys.columns)
         if prepared is None:
             return None
+        converted = converted_to(prepared.columns, keys)
         version = self._lane.version
         found = self._cache.get_all([(prepared.number, answer_format, each) for each in converted.tuples])
         if found is None:
