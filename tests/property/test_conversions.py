@@ -265,7 +265,9 @@ ROUND_TRIPS = [
     ),
     (
         "query draft",
-        st.builds(QueryDraft, FORM, TEXT, tuples(TEXT), TEXT, tuples(TEXT), TEXT, NOTES, WARNINGS, st.booleans()),
+        st.builds(
+            QueryDraft, FORM, TEXT, tuples(TEXT), TEXT, tuples(TEXT), TEXT, NOTES, WARNINGS, st.booleans()
+        ),
         convert_catalog.query_draft_to_proto,
         convert_catalog.query_draft_from_proto,
     ),
