@@ -112,7 +112,7 @@ OTHERS = [
     stale(
         "QueryRealtime",
         lambda w: w.store.query_realtime(w.stale_query, index_key="k", index_value=1),
-        "column v",
+        "v was DOUBLE",
     ),
     stale(
         "ExtractTrain",
@@ -122,9 +122,9 @@ OTHERS = [
     stale(
         "ExtractRealtime",
         lambda w: w.store.extract_realtime(None, w.stale_etl, index_key="k", index_value=1),
-        "column v",
+        "v was DOUBLE",
     ),
-    stale("Explain", lambda w: w.store.explain(w.stale_query, index_key="k"), "column v"),
+    stale("Explain", lambda w: w.store.explain(w.stale_query, index_key="k"), "v was DOUBLE"),
     stale("Verify", lambda w: w.store.verify(w.stale_query, index_key="k"), "v was DOUBLE"),
     Case(
         "QueryTrain",
@@ -270,7 +270,7 @@ OTHERS = [
         lambda w: w.store.create_table(w.name("t"), pa.schema([("m", MAP)])),
         "hold m (map",
     ),
-    Case("Publish", INVALID, "NULL_VALUE", null_in_a_column_that_may_not_be, "column v"),
+    Case("Publish", INVALID, "NULL_VALUE", null_in_a_column_that_may_not_be, "v was DOUBLE"),
     Case("Delete", INVALID, "NO_PRIMARY_KEY", keyless, "keyless"),
     Case(
         "Delete",

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import shlex
 import socket
 import sys
 import threading
@@ -237,7 +238,7 @@ def _answer(status, headers=None, body=b""):
 def _ssh(folder, program):
     script = folder / "ssh.py"
     script.write_text(f"import sys\n{program}")
-    return f"{sys.executable} {script}"
+    return shlex.join([sys.executable, str(script)])
 
 
 async def _tick(ticks):
