@@ -16,6 +16,7 @@ from featurestore.engine.literals import literal, text_literal
 from featurestore.model.query import Column, QueryForm
 
 _QUERY = "__fs_query"
+_MANY = 50
 
 
 def training_sql(form: QueryForm) -> str:
@@ -32,7 +33,8 @@ def serving_sql(form: QueryForm, keys: ConvertedKeys, *, inner: str | None = Non
         inner: stands for the query, if the planner has another text of it.
         before: the WITH clause that it needs.
     """
-    return f"{before}{_select(form, inner)}\nWHERE {_where(keys)}{_order(form)}"
+    where = _where(keys, narrowed=inner is not None)
+    return f"{before}{_select(form, inner)}\nWHERE {where}{_order(form)}"
 
 
 def _select(form: QueryForm, inner: str | None = None) -> str:
@@ -58,7 +60,12 @@ def _leaving(column: Column) -> str:
     )
 
 
-def _where(keys: ConvertedKeys) -> str:
+def _where(keys: ConvertedKeys, *, narrowed: bool) -> str:
+    if narrowed and len(keys.columns) == 1 and len(keys.tuples) > _MANY:
+        # The tables are narrowed already. A long list would be carried into each of them again: half of the work of planning.
+        [column] = keys.columns
+        listed = ", ".join(_literals(column, [value for (value,) in keys.tuples]))
+        return f"{_inner(column.name)} IN (SELECT unnest([{listed}]))"
     each = [
         f"{_inner(column.name)} {among(column, values)}"
         for column, values in zip(keys.columns, zip(*keys.tuples, strict=True), strict=True)
@@ -77,8 +84,16 @@ def among(column: Column, values: Sequence[object]) -> str:
     Of one value `=`, which DuckDB carries through joins by itself, where it leaves a list in place. Of several the last
     twice: DuckDB makes a range of neighbouring numbers that are there once each, and scans the table for a range.
     """
-    literals = list(dict.fromkeys(literal(value, column) for value in values))
+    literals = _literals(column, values)
     return f"= {literals[0]}" if len(literals) == 1 else f"IN ({', '.join([*literals, literals[-1]])})"
+
+
+def _literals(column: Column, values: Sequence[object]) -> list[str]:
+    """Each value once. The first says the type; plain digits may follow it, which are read in half of the time."""
+    first, *rest = dict.fromkeys(values)
+    if column.engine_type in ("BIGINT", "INTEGER"):
+        return [literal(first, column), *map(str, rest)]
+    return [literal(first, column), *(literal(value, column) for value in rest)]
 
 
 def _tuple_in(keys: ConvertedKeys) -> str:
