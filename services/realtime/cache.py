@@ -14,20 +14,26 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from sys import getsizeof, intern
 from typing import Final, TypeAlias
 
-from services.realtime.touches import Dependence, Place, Touch, Touched
+from services.realtime.touches import Dependence, Place, Touched
 
 Name: TypeAlias = tuple[object, ...]
 """Which answer: the plan, the format and the key's values."""
+_Holders: TypeAlias = dict[object, Name | set[Name]]
+"""Of one place, by value: the answers that depend on it."""
 
-_ENTRY_BYTES: Final = 900
-"""What an answer takes beside its message: names, dictionaries, lists of touches. Measured; see the test of memory."""
-_TOUCH_BYTES: Final = 330
+_ENTRY_BYTES: Final = 570
+"""What an answer takes beside its message, its key and its touches. Measured; see the test of memory."""
+_TOUCH_BYTES: Final = 16
+"""What a touch takes in its answer; what it takes among the holders is asked of them."""
 _PIECE: Final = 1_000
 """So many answers are dropped at once, before readers get their turn."""
 _WRITES: Final = 1_024
 """Writes that are remembered for computations under way; those older than the oldest of them are of no use."""
+_WRITTEN_VALUES: Final = 1_000_000
+"""The most values that remembered writes may touch; the oldest go first."""
 
 
 @dataclass(slots=True)
@@ -37,13 +43,16 @@ class Kept:
     Attributes:
         message: its rows, encoded.
         row_count: how many they are.
-        epochs: of the tables that were read whole, how often they had been written.
+        holders: of each of its touches, where it is registered, and in `values` under what.
+        epochs: of the tables that were read whole, which write was the last.
+        size: bytes, about, without what the holders take.
         stored_at: by the monotonic clock, in seconds.
     """
 
     message: bytes
     row_count: int
-    touches: tuple[Touch, ...]
+    holders: tuple[_Holders, ...]
+    values: tuple[object, ...]
     epochs: tuple[tuple[str, int], ...]
     size: int
     stored_at: float
@@ -78,14 +87,15 @@ class AnswerCache:
         self._limit = limit
         self._lock = threading.Lock()
         self._kept: OrderedDict[Name, Kept] = OrderedDict()
-        self._by_touch: dict[Place, dict[object, Name | set[Name]]] = {}
-        self._epochs: dict[str, int] = {}
+        self._by_place: dict[Place, _Holders] = {}
+        self._epochs: dict[str, tuple[str, int]] = {}
         self._watched: dict[str, frozenset[str]] = {}
         self._size = 0
         self._sequence = itertools.count(1)
         self._now = 0
         self._pending: Touched | None = None
         self._writes: deque[tuple[int, Touched]] = deque()
+        self._written_values = 0
         self._forgotten = 0
         self._running: dict[int, int] = {}
         self._hits = self._misses = self._invalidated = 0
@@ -136,29 +146,30 @@ class AnswerCache:
                 del self._running[token]
             oldest = min(self._running, default=self._now)
             while self._writes and self._writes[0][0] <= oldest:
-                self._writes.popleft()
+                self._forget()
 
     def put(self, token: int, name: Name, message: bytes, row_count: int, depends: Dependence) -> bool:
         """Take an answer in, unless a write since `begin` spoils it; returns whether it was."""
-        size = len(message) + _ENTRY_BYTES + _TOUCH_BYTES * len(depends.touches)
+        size = _size(name, message, depends)
         if size > self._limit // 8:
             return False
         with self._lock:
             self._watch(depends)
             if self._spoiled(token, depends):
                 return False
-            epochs = tuple((table, self._epochs.get(table, 0)) for table in depends.whole)
             known = self._kept.get(name)
             if known is not None:
                 self._drop(name, known)
-            kept = Kept(message, row_count, tuple(depends.touches), epochs, size, time.monotonic())
-            self._kept[name] = kept
+            holders = tuple(
+                self._hold((table, column), value, name) for table, column, value in depends.touches
+            )
+            values = tuple(value for _, _, value in depends.touches)
+            epochs = tuple(self._epoch(table) for table in depends.whole)
+            self._kept[name] = Kept(message, row_count, holders, values, epochs, size, time.monotonic())
             self._size += size
-            for touch in kept.touches:
-                self._hold(touch, name)
-            while self._size > self._limit:
+            while self._kept and self._size + getsizeof(self._kept) > self._limit:
                 self._drop(*next(iter(self._kept.items())))
-            return True
+            return name in self._kept
 
     def begin_write(self, touched: Touched) -> None:
         """A write is about to be committed."""
@@ -172,11 +183,8 @@ class AnswerCache:
             touched = self._pending
             if touched is None:
                 return
-            if touched.everything:
-                self._clear()
-            spoiled = self._spoiled_names(touched)
-            for table in touched.tables:
-                self._epochs[table] = self._epochs.get(table, 0) + 1
+            self._raise_epochs(touched)
+            spoiled = list(self._kept) if touched.everything else self._spoiled_names(touched)
         for start in range(0, len(spoiled), _PIECE):
             with self._lock:
                 for name in spoiled[start : start + _PIECE]:
@@ -185,21 +193,20 @@ class AnswerCache:
             self._pending = None
             self._now = next(self._sequence)
             if self._running:
-                self._writes.append((self._now, touched))
-            if len(self._writes) > _WRITES:
-                self._forgotten = self._writes.popleft()[0]
+                self._remember(touched)
 
     def status(self) -> CacheStatus:
         """How it does."""
         with self._lock:
-            return CacheStatus(self._hits, self._misses, self._invalidated, len(self._kept), self._size)
+            size = self._size + getsizeof(self._kept)
+            return CacheStatus(self._hits, self._misses, self._invalidated, len(self._kept), size)
 
     def _valid(self, name: Name) -> Kept | None:
         kept = self._kept.get(name)
         if kept is None:
             return None
-        for table, epoch in kept.epochs:
-            if self._epochs.get(table, 0) != epoch:
+        for epoch in kept.epochs:
+            if self._epochs[epoch[0]] != epoch:
                 self._invalidate(name)
                 return None
         self._kept.move_to_end(name)
@@ -218,7 +225,7 @@ class AnswerCache:
 
     def _spoiled_names(self, touched: Touched) -> list[Name]:
         spoiled: list[Name] = []
-        for place, holders in self._by_touch.items():
+        for place, holders in self._by_place.items():
             if place[0] not in touched.tables:
                 continue
             values = touched.values.get(place)
@@ -229,11 +236,24 @@ class AnswerCache:
                 spoiled += (name for value in few if value in many for name in _names(holders[value]))
         return spoiled
 
-    def _clear(self) -> None:
-        self._invalidated += len(self._kept)
-        self._kept = OrderedDict()
-        self._by_touch = {}
-        self._size = 0
+    def _remember(self, touched: Touched) -> None:
+        self._writes.append((self._now, touched))
+        self._written_values += touched.value_count
+        while len(self._writes) > _WRITES or self._written_values > _WRITTEN_VALUES:
+            self._forgotten = self._forget()
+
+    def _forget(self) -> int:
+        at, touched = self._writes.popleft()
+        self._written_values -= touched.value_count
+        return at
+
+    def _epoch(self, table: str) -> tuple[str, int]:
+        return self._epochs.setdefault(table, (intern(table), 0))
+
+    def _raise_epochs(self, touched: Touched) -> None:
+        for table in touched.tables:
+            name, count = self._epoch(table)
+            self._epochs[table] = (name, count + 1)
 
     def _invalidate(self, name: Name) -> None:
         kept = self._kept.get(name)
@@ -241,32 +261,52 @@ class AnswerCache:
             self._drop(name, kept)
             self._invalidated += 1
 
-    def _hold(self, touch: Touch, name: Name) -> None:
-        table, column, value = touch
-        holders = self._by_touch.setdefault((table, column), {})
+    def _drop(self, name: Name, kept: Kept) -> None:
+        del self._kept[name]
+        self._size -= kept.size
+        for holders, value in zip(kept.holders, kept.values, strict=True):
+            self._let_go(holders, value, name)
+
+    def _hold(self, place: Place, value: object, name: Name) -> _Holders:
+        holders = self._by_place.get(place)
+        if holders is None:
+            holders = self._by_place[place] = {}
+        before = getsizeof(holders)
         held = holders.get(value)
         if held is None:
             holders[value] = name
+            self._size += getsizeof(holders) - before
         elif isinstance(held, set):
+            before = getsizeof(held)
             held.add(name)
-        elif held != name:
-            holders[value] = {held, name}
+            self._size += getsizeof(held) - before
+        else:
+            both = {held, name}
+            holders[value] = both
+            self._size += getsizeof(both)
+        return holders
 
-    def _let_go(self, touch: Touch, name: Name) -> None:
-        table, column, value = touch
-        holders = self._by_touch[table, column]
+    def _let_go(self, holders: _Holders, value: object, name: Name) -> None:
         held = holders[value]
         if isinstance(held, set):
             held.discard(name)
             if held:
                 return
+            self._size -= getsizeof(held)
         del holders[value]
+        if not holders:  # it would keep the room that it had
+            self._size -= getsizeof(holders)
+            holders.clear()
+            self._size += getsizeof(holders)
 
-    def _drop(self, name: Name, kept: Kept) -> None:
-        del self._kept[name]
-        self._size -= kept.size
-        for touch in kept.touches:
-            self._let_go(touch, name)
+
+def _size(name: Name, message: bytes, depends: Dependence) -> int:
+    """Bytes, about; a value that is both in the name and a touch is there once."""
+    touches = [value for _, _, value in depends.touches]
+    key = name[-1] if isinstance(name[-1], tuple) else ()
+    values = {id(value): value for value in (*key, *touches)}
+    beside = sum(map(getsizeof, values.values()))
+    return len(message) + beside + _ENTRY_BYTES + _TOUCH_BYTES * len(touches)
 
 
 def _names(held: Name | set[Name]) -> Iterable[Name]:

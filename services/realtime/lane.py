@@ -375,9 +375,9 @@ class Lane:
             _logger.exception("the engine did not commit what the log holds")
             self._stop(f"the engine did not commit what the log holds: {error}")
             return
+        self._tables = after  # before answers are taken in again: none by a plan for the tables as they were
         self._cache.end_write()
         first = self._sequence + 1
-        self._tables = after
         self._redefining = False
         self._sequence = self._log.last_sequence
         if redefined:

@@ -124,9 +124,9 @@ class Prepared:
     def distrust(self, why: str) -> None:
         """Serve by the plain text from now on."""
         self.distrusted = why
-        self.number = next(_numbers)
         whole = tuple(replace(each, narrowed=(), stopped=Stop(None, why)) for each in self.plan.occurrences)
         self.plan = replace(self.plan, occurrences=whole, chains=())
+        self.number = next(_numbers)  # last: what is kept under it is of the new plan
 
 
 class Plans:

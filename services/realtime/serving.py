@@ -110,8 +110,9 @@ class Serving:
         distinct = list(dict.fromkeys(keys.tuples))
         part_of: dict[tuple[KeyValue, ...], Part] = {}
         keep = self._cache.enabled and prepared.cacheable and query_id != ""
+        number = prepared.number  # before the plan is run: answers of one that is taken back meanwhile are not found
         if keep:
-            names = [(prepared.number, answer_format, each) for each in distinct]
+            names = [(number, answer_format, each) for each in distinct]
             for each, kept in zip(distinct, self._cache.get(names), strict=True):
                 if kept is not None:
                     part_of[each] = Part(kept.message, kept.row_count)
@@ -123,7 +124,7 @@ class Serving:
                 parts = answers.encoded(answers.split(rows, _as_table(missing)), answer_format)
                 part_of.update(zip(missing.tuples, parts, strict=True))
                 if keep:
-                    self._keep(token, prepared, missing, values, parts, answer_format)
+                    self._keep(token, (number, answer_format), prepared, missing, values, parts)
             finally:
                 self._cache.end(token)
             self._watchman.consider(query_id, prepared, missing)
@@ -134,18 +135,18 @@ class Serving:
     def _keep(
         self,
         token: int,
+        which: tuple[int, AnswerFormat],
         prepared: Prepared,
         keys: ConvertedKeys,
         values: Values,
         parts: Sequence[Part],
-        answer_format: AnswerFormat,
     ) -> None:
         used = sum(len(each or ()) for each in values.values())
         if used * len(keys.tuples) > _MOST_CHAINED:
             return  # every key would be said to depend on the values of all
         for each, part in zip(keys.tuples, parts, strict=True):
             depends = dependence(prepared.plan, ConvertedKeys(keys.columns, (each,)), values)
-            name = (prepared.number, answer_format, each)
+            name = (*which, each)
             self._cache.put(token, name, part.message, part.row_count, depends)
 
     def sample_keys(

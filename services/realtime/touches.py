@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import duckdb
 import pyarrow as pa
 
 from featurestore.engine.apply import Tables, defines
-from featurestore.engine.column_types import quoted
+from featurestore.engine.column_types import duckdb_type, quoted
 from featurestore.engine.key_values import ConvertedKeys
 from featurestore.engine.planner import Plan
 from featurestore.engine.planner.text import Values
 from featurestore.engine.tables import identity, qualified
+from featurestore.engine.wrapping import among
 from featurestore.model.query import Column
 from featurestore.model.table import Operation, Put, Remove, TableDefinition
 
@@ -27,7 +28,13 @@ Place: TypeAlias = tuple[str, str]
 Touch: TypeAlias = tuple[str, str, object]
 """A place and a value there, as `comparable` has it."""
 
-_INCOMING = "__fs_touched"
+_INCOMING: Final = "__fs_touched"
+_MOST_LITERALS: Final = 64
+"""The rows of so many keys are looked up one by one; for more, the engine joins."""
+_INTEGERS: Final = {
+    pa.date32().id: pa.int32(),  # Python's dates end at the year 9999 ...
+    pa.timestamp("us").id: pa.int64(),  # ... and its moments at microseconds too
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,11 @@ class Touched:
     values: dict[Place, set[object]] = field(default_factory=dict)
     everything: bool = False
 
+    @property
+    def value_count(self) -> int:
+        """How many values it holds."""
+        return sum(map(len, self.values.values()))
+
     def spoils(self, answer: Dependence) -> bool:
         """Whether the answer may be another one after the write."""
         if self.everything or not self.tables.keys().isdisjoint(answer.whole):
@@ -72,9 +84,11 @@ class Touched:
 
 def comparable(values: pa.Array | pa.ChunkedArray) -> list[object]:
     """Values of a column as Python objects that are equal where the engine's are."""
-    if pa.types.is_timestamp(values.type):
-        # As integers: Python's datetime ends at microseconds.
-        return list(values.cast(pa.int64()).to_pylist())
+    as_integers = _INTEGERS.get(values.type.id)
+    if as_integers is not None:
+        values = values.cast(as_integers)
+    if pa.types.is_decimal(values.type):  # the same objects, four times as fast
+        return list(values.to_numpy(zero_copy_only=False).tolist() if len(values) else [])
     return list(values.to_pylist())
 
 
@@ -126,20 +140,16 @@ def touched(
     for table, changes in written.items():
         columns = watched.get(table, frozenset())
         found.tables[table] = columns
+        found.values.update({(table, column): set() for column in columns})
         definition = tables[table]
         names = [name for name in definition.schema.names if name.lower() in columns]
-        for name in names:
-            found.values[table, name.lower()] = set()
-        found.values.update(
-            {(table, column): set() for column in columns if (table, column) not in found.values}
-        )
+        key = definition.primary_key
         parts = [change.rows if isinstance(change, Put) else change.keys for change in changes]
         for part in parts:
             _add(found, table, part, names)
-        key = set(definition.primary_key)
-        if key and not key.issuperset(names):
-            for part in parts:
-                _add(found, table, _before(cursor, definition, part, names), names)
+        if key and not set(key).issuperset(names):
+            keys = pa.concat_tables([part.select(list(key)) for part in parts])
+            _add(found, table, _before(cursor, definition, keys, names), names)
     return found
 
 
@@ -150,22 +160,36 @@ def _add(found: Touched, table: str, rows: pa.Table, names: Iterable[str]) -> No
 
 
 def _before(
-    cursor: duckdb.DuckDBPyConnection, definition: TableDefinition, rows: pa.Table, names: list[str]
+    cursor: duckdb.DuckDBPyConnection, definition: TableDefinition, keys: pa.Table, names: list[str]
 ) -> pa.Table:
     """The named columns of the rows that will be replaced or removed, as they are."""
+    select = f"SELECT {', '.join(map(quoted, names))} FROM {qualified(definition.name)} WHERE"
+    listed = _listed(keys)
+    if listed is not None:
+        return cursor.execute(f"{select} {listed}").to_arrow_table()
     key = ", ".join(map(quoted, definition.primary_key))
-    cursor.register(_INCOMING, rows.select(list(definition.primary_key)))
+    cursor.register(_INCOMING, keys)
     try:
-        return cursor.execute(
-            f"SELECT {', '.join(map(quoted, names))} FROM {qualified(definition.name)} "
-            f"WHERE ({key}) IN (SELECT ({key}) FROM {_INCOMING})"
-        ).to_arrow_table()
+        return cursor.execute(f"{select} ({key}) IN (SELECT ({key}) FROM {_INCOMING})").to_arrow_table()
     finally:
         cursor.unregister(_INCOMING)
 
 
+def _listed(keys: pa.Table) -> str | None:
+    """The condition that finds these keys by the table's own index; None where it would not, or not any faster."""
+    if keys.num_columns != 1 or not 0 < keys.num_rows <= _MOST_LITERALS:
+        return None
+    type_ = keys.schema.field(0).type
+    if not (pa.types.is_integer(type_) or pa.types.is_string(type_)):
+        return None
+    column = Column(keys.column_names[0], type_, duckdb_type(type_))
+    return f"{quoted(column.name)} {among(column, keys.column(0).to_pylist())}"
+
+
 def _as_stored(column: Column, values: Sequence[object]) -> list[object]:
     """Converted key values, as `comparable` has those of a table's column of the same type."""
+    if column.engine_type == "DATE":
+        return comparable(pa.array(values, pa.date32()))
     if column.engine_type.startswith("TIMESTAMP"):
         return comparable(pa.array(values, _arrow_timestamp(column.engine_type)))
     return list(values)
