@@ -44,10 +44,16 @@ Wanted = dict[int, dict[int, Way]]
 
 @dataclass(slots=True)
 class ChainFound:
-    """A chain that some table could be narrowed by."""
+    """A chain that some table could be narrowed by.
+
+    Attributes:
+        rank: the order in which chains were found, over all passes. A table starts chains only once it is narrowed, so
+            what it was narrowed by first has a lower rank: taking the lowest makes no ring.
+    """
 
     leaf: TableLeaf
     col: Col
+    rank: int
 
 
 @dataclass(slots=True)
@@ -57,6 +63,7 @@ class Narrower:
     Attributes:
         chained: whether to narrow tables by other tables' values at all.
         before: the occurrences that an earlier pass could narrow: a subquery's columns show values of theirs.
+        ranks: of the columns by which chains were found, shared by all passes.
         narrowed: of each occurrence.
         stopped: why an occurrence is not.
         chains: by their part, less the number of key parts.
@@ -65,6 +72,7 @@ class Narrower:
     context: Context
     chained: bool
     before: frozenset[int] = frozenset()
+    ranks: dict[Col, int] = field(default_factory=dict)
     narrowed: dict[int, list[Narrowing]] = field(default_factory=dict)
     stopped: dict[int, Stop] = field(default_factory=dict)
     chains: list[ChainFound] = field(default_factory=list)
@@ -262,13 +270,14 @@ class Narrower:
         fitting = [each for each in found if self.context.comparable(each[0].type, each[0].type, each[1])]
         width = self.context.key_width
         by_key = [each for each in fitting if each[1] < width]
-        by_chain = [
-            each for each in fitting if each[1] >= width and self.chains[each[1] - width].leaf is not leaf
-        ]
-        # The first chain of them: a later one may start from this very table.
-        chosen = by_key or sorted(by_chain, key=lambda each: each[1])[:1]
+        by_chain = [each for each in fitting if each[1] >= width]
+        by_chain.sort(key=lambda each: self.chains[each[1] - width].rank)
+        chosen = sorted(by_key, key=lambda each: each[1]) or by_chain[:1]
         if not chosen:
             clash = self.context.clashes.get(leaf)
+            if found and not clash:
+                said = advice.same_type(found[0][0].name, found[0][0].type, self.context.types[found[0][1]])
+                [clash] = self.context.stop(Rule.SAME_TYPE, said)
             unconnected = Stop(None, advice.unconnected(leaf.alias))
             stop = clash or (stops[-1] if stops else unconnected)
             self.stopped[leaf.occurrence] = stop
@@ -292,13 +301,14 @@ class Narrower:
         Args:
             linked: those that have a part already.
         """
-        narrowed = {
-            leaf for leaf, facts, _ in sources if isinstance(leaf, TableLeaf) and self._narrows(leaf, facts)
-        }
+        narrowed = {leaf for leaf, facts, _ in sources if self._narrows(leaf, facts, len(self.context.types))}
+        by_key = {leaf for leaf, facts, _ in sources if self._narrows(leaf, facts, self.context.key_width)}
         links: list[tuple[Col, int]] = []
         for one, other in _compared_anywhere(query, source):
             known = one in linked or any(one is col for col, _ in links)
-            if known or other.leaf in narrowed or one.type is None or one.type != other.type:
+            if one.type is None or one.type != other.type or other.leaf in by_key:
+                continue
+            if known or not source.owns(one):
                 continue
             if start := self._start(one, narrowed):
                 self.chains.append(start)
@@ -306,7 +316,7 @@ class Narrower:
                 links.append((one, len(self.context.types) - 1))
         return links
 
-    def _start(self, one: Col, narrowed: set[TableLeaf]) -> ChainFound | None:
+    def _start(self, one: Col, narrowed: set[Leaf]) -> ChainFound | None:
         """The column of a narrowed table whose values a column shows; a subquery's columns show those of its tables."""
         col: Col | None = one
         while col and isinstance(col.leaf, QueryLeaf):
@@ -315,12 +325,17 @@ class Narrower:
         if col is None or not isinstance(col.leaf, TableLeaf):
             return None
         reached = col.leaf in narrowed if col is one else col.leaf.occurrence in self.before
-        return ChainFound(col.leaf, col) if reached else None
+        return ChainFound(col.leaf, col, self.ranks.setdefault(one, len(self.ranks))) if reached else None
 
-    def _narrows(self, leaf: TableLeaf, facts: Facts) -> bool:
-        return not leaf.qualified and any(
-            col.leaf is leaf and self.context.comparable(col.type, col.type, part)
-            for col, part in facts.strong
+    def _narrows(self, leaf: Leaf, facts: Facts, parts: int) -> bool:
+        """Whether a source is a table that one of the first parts narrows."""
+        return (
+            isinstance(leaf, TableLeaf)
+            and not leaf.qualified
+            and any(
+                col.leaf is leaf and part < parts and self.context.comparable(col.type, col.type, part)
+                for col, part in facts.strong
+            )
         )
 
 

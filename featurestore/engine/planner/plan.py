@@ -11,7 +11,7 @@ from featurestore.engine import inspector
 from featurestore.engine.key_values import check_key_columns, key_kind
 from featurestore.engine.lexer import tokens
 from featurestore.engine.planner import advice, trees
-from featurestore.engine.planner.columns import Query, TableLeaf, folded
+from featurestore.engine.planner.columns import Col, Query, TableLeaf, folded
 from featurestore.engine.planner.context import Context
 from featurestore.engine.planner.model import Chain, Narrowing, Occurrence, Plan, Rule, Stop
 from featurestore.engine.planner.narrow import ChainFound, Narrower, Wanted
@@ -70,9 +70,10 @@ def _narrowed(
 ) -> Narrower:
     """The last of several passes: what one could narrow, the next one may start chains from."""
     before: frozenset[int] = frozenset()
+    ranks: dict[Col, int] = {}
     while True:
         types = [column.engine_type for column in columns]
-        narrower = Narrower(Context(types, len(columns), off), chained, before)
+        narrower = Narrower(Context(types, len(columns), off), chained, before, ranks)
         narrower.run(query, wanted)
         after = before | narrower.narrowed.keys()
         if after == before or not chained:

@@ -11,11 +11,10 @@ from collections.abc import Mapping, Sequence
 
 from featurestore.engine.column_types import quoted
 from featurestore.engine.key_values import ConvertedKeys
-from featurestore.engine.literals import literal
 from featurestore.engine.planner.model import Chain, Narrowing, Occurrence, Plan
 from featurestore.engine.tables import qualified
-from featurestore.engine.wrapping import serving_sql
-from featurestore.model.query import Column, QueryForm
+from featurestore.engine.wrapping import among, serving_sql
+from featurestore.model.query import QueryForm
 
 Values = Mapping[int, Sequence[object] | None]
 """Of each chain, its values; None where they are too many to narrow by."""
@@ -28,12 +27,12 @@ def planned_sql(form: QueryForm, plan: Plan, keys: ConvertedKeys, values: Values
         keys: of the plan's index key.
         values: of all chains of the plan, for these keys.
     """
-    lists = _key_lists(keys)
+    asked = _asked(keys)
     number_of: dict[str, int] = {}
     pieces: list[str] = []
     at = 0
     for each in plan.occurrences:
-        rows = _rows(each.table, _terms(plan, each.narrowed, lists, values))
+        rows = _rows(each.table, _terms(plan, each.narrowed, asked, values))
         if rows is None:
             continue
         number = number_of.setdefault(rows, len(number_of) + 1)
@@ -51,7 +50,7 @@ def narrowing_sql(plan: Plan, occurrence: Occurrence, keys: ConvertedKeys, value
     Args:
         values: of all chains of the plan, for these keys.
     """
-    return _rows(occurrence.table, _terms(plan, occurrence.narrowed, _key_lists(keys), values))
+    return _rows(occurrence.table, _terms(plan, occurrence.narrowed, _asked(keys), values))
 
 
 def chain_sql(plan: Plan, chain: Chain, keys: ConvertedKeys, values: Values, limit: int) -> str | None:
@@ -67,7 +66,7 @@ def chain_sql(plan: Plan, chain: Chain, keys: ConvertedKeys, values: Values, lim
     """
     rows = _rows(
         chain.table,
-        _terms(plan, chain.narrowed, _key_lists(keys), values),
+        _terms(plan, chain.narrowed, _asked(keys), values),
         f"DISTINCT {quoted(chain.column.name)}",
     )
     return rows and f"{rows} LIMIT {limit}"
@@ -87,30 +86,24 @@ def _rows(table: str, terms: Sequence[str], selected: str = "*") -> str | None:
     return f"{found} SELECT {selected} FROM __fs_first WHERE {' AND '.join(others)}"
 
 
-def _key_lists(keys: ConvertedKeys) -> list[str]:
+def _asked(keys: ConvertedKeys) -> list[str]:
     return [
-        _listed(column, values)
+        among(column, values)
         for column, values in zip(keys.columns, zip(*keys.tuples, strict=True), strict=True)
     ]
 
 
-def _terms(plan: Plan, narrowed: tuple[Narrowing, ...], lists: Sequence[str], values: Values) -> list[str]:
+def _terms(plan: Plan, narrowed: tuple[Narrowing, ...], asked: Sequence[str], values: Values) -> list[str]:
     """What is put beneath an occurrence; nothing where its chain has too many values."""
     terms = []
     for each in narrowed:
         if each.chain is None:
-            terms.append(f"{quoted(each.column)} IN ({lists[each.part]})")
+            terms.append(f"{quoted(each.column)} {asked[each.part]}")
             continue
         found = values[each.chain]
         if found is None:
             continue
-        listed = _listed(plan.chains[each.chain].column, found)
-        # IN (NULL) is as true, but DuckDB would scan the table for it.
-        terms.append(f"{quoted(each.column)} IN ({listed})" if listed else "false")
+        # "In no list" as false: for IN (NULL) DuckDB would scan the table.
+        column = plan.chains[each.chain].column
+        terms.append(f"{quoted(each.column)} {among(column, found)}" if found else "false")
     return terms
-
-
-def _listed(column: Column, values: Sequence[object]) -> str:
-    """Each once; the last of several twice, or DuckDB makes a range of neighbouring numbers, and scans the table for it."""
-    listed = list(dict.fromkeys(literal(value, column) for value in values))
-    return ", ".join(listed + listed[-1:] if len(listed) > 1 else listed)
