@@ -270,7 +270,7 @@ OTHERS = [
         lambda w: w.store.create_table(w.name("t"), pa.schema([("m", MAP)])),
         "hold m (map",
     ),
-    Case("Publish", INVALID, "NULL_VALUE", null_in_a_column_that_may_not_be, "v was DOUBLE"),
+    Case("Publish", INVALID, "NULL_VALUE", null_in_a_column_that_may_not_be, "column v"),
     Case("Delete", INVALID, "NO_PRIMARY_KEY", keyless, "keyless"),
     Case(
         "Delete",
