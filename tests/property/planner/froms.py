@@ -14,7 +14,7 @@ _KINDS = {
     "INNER": 8,
     "LEFT": 6,
     "RIGHT": 2.5,
-    "FULL": 2.5,
+    "FULL": 3.5,
     "SEMI": 1.5,
     "ANTI": 1.5,
     "CROSS": 0.5,
@@ -88,7 +88,7 @@ def _joined(maker: Maker, around: Around, left: Source, taken: set[str]) -> Sour
     if kind in ("CROSS", "POSITIONAL"):
         return _both(left, right, f"{left.text} {kind} JOIN {right.text}")
     shared = _shared(maker, left, right)
-    if shared and maker.draw.chance(0.6 if kind == "FULL" else 0.35):
+    if shared and maker.draw.chance(0.75 if kind == "FULL" else 0.35):
         return _using(maker, left, right, kind, shared)
     both = _both(left, right, "")
     text = f"{left.text} {_word(maker, kind)} {right.text} ON {_on(maker, around, both, left, right, kind)}"

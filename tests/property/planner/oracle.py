@@ -24,6 +24,8 @@ from tests.property.planner.databases import Database
 from tests.property.planner.scopes import Out
 from tests.property.planner.words import DOMAINS, KEYABLE, Draw, folded
 
+ENGINE = "the engine"
+
 
 class Discarded(Exception):
     """The query can't be saved, or the plain query itself fails."""
@@ -171,18 +173,16 @@ def check(
             answer = bag(planned_rows(connection.cursor(), form, found, keys))
         except duckdb.NotImplementedException as error:
             # Serving binds the text before it uses a plan, and serves the plain one if that fails.
-            raise Discarded("the engine can't bind the planned query") from error
+            raise Discarded(f"{ENGINE} can't bind the planned query") from error
         except (duckdb.InternalException, duckdb.FatalException):
             raise
         except duckdb.Error as error:
             return found, told(database, form, found, keys, f"the planned query fails: {error}")
         if answer != expected:
+            plain = finish(connection.cursor().execute(serving_sql(form, keys)).to_arrow_table(), form)
+            if bag(plain) != expected:  # DuckDB 1.5.5 does, where a LIMIT stands over a cross product
+                raise Discarded(f"{ENGINE} answers the plain query in two ways")
             said = f"missing {expected - answer}\nsurplus {answer - expected}"
-            if (
-                bag(finish(connection.cursor().execute(serving_sql(form, keys)).to_arrow_table(), form))
-                != expected
-            ):
-                said += "\nthe plain wrapped query differs too"
             return found, told(database, form, found, keys, said)
     return found, ""
 
