@@ -1,7 +1,7 @@
 """Answers that are kept until a write touches what they depend on; never one that a finished write has spoiled.
 
 The order that makes this exact, around a commit in the writer lane: `begin_write` (from here on no answer that the write
-spoils is taken in), commit, `end_write` (such answers are dropped), acknowledge. A computation says `begin` before its
+spoils is taken in), commit, `end_write` (such answers hold no longer), acknowledge. A computation says `begin` before its
 statement starts; its answer is taken in only if no write since then, finished or under way, spoils it. So an answer is here
 only if it is what the query shows now, and a read that starts after an acknowledgement never finds an older one.
 """
@@ -21,7 +21,7 @@ from services.realtime.touches import Dependence, Place, Touched
 
 Name: TypeAlias = tuple[object, ...]
 """Which answer: the plan, the format and the key's values."""
-_Holders: TypeAlias = dict[object, Name | set[Name]]
+_Holders: TypeAlias = "dict[object, Kept | set[Kept]]"
 """Of one place, by value: the answers that depend on it."""
 
 _ENTRY_BYTES: Final = 570
@@ -29,33 +29,35 @@ _ENTRY_BYTES: Final = 570
 _TOUCH_BYTES: Final = 16
 """What a touch takes in its answer; what it takes among the holders is asked of them."""
 _PIECE: Final = 1_000
-"""So many answers are dropped at once, before readers get their turn."""
+"""So many values are gone through at once, before readers get their turn."""
 _WRITES: Final = 1_024
 """Writes that are remembered for computations under way; those older than the oldest of them are of no use."""
 _WRITTEN_VALUES: Final = 1_000_000
 """The most values that remembered writes may touch; the oldest go first."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Kept:
     """An answer.
 
     Attributes:
         message: its rows, encoded.
         row_count: how many they are.
-        holders: of each of its touches, where it is registered, and in `values` under what.
         epochs: of the tables that were read whole, which write was the last.
         size: bytes, about, without what the holders take.
         stored_at: by the monotonic clock, in seconds.
+        holders: of each of its touches, where it is registered, and in `values` under what.
+        spoiled: by a write; what is left of it goes when it is asked for, or when its turn comes.
     """
 
     message: bytes
     row_count: int
-    holders: tuple[_Holders, ...]
-    values: tuple[object, ...]
     epochs: tuple[tuple[str, int], ...]
     size: int
     stored_at: float
+    holders: tuple[_Holders, ...] = ()
+    values: tuple[object, ...] = ()
+    spoiled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,8 @@ class CacheStatus:
     Attributes:
         hits: keys that were answered from it since the start; likewise `misses`.
         invalidated: answers that a write spoiled.
-        size: bytes, about.
+        entries: answers that hold.
+        size: bytes, about, of all that is there.
     """
 
     hits: int
@@ -98,7 +101,7 @@ class AnswerCache:
         self._written_values = 0
         self._forgotten = 0
         self._running: dict[int, int] = {}
-        self._hits = self._misses = self._invalidated = 0
+        self._hits = self._misses = self._invalidated = self._spoiled_count = 0
 
     @property
     def enabled(self) -> bool:
@@ -160,13 +163,13 @@ class AnswerCache:
             known = self._kept.get(name)
             if known is not None:
                 self._drop(name, known)
-            holders = tuple(
-                self._hold((table, column), value, name) for table, column, value in depends.touches
-            )
-            values = tuple(value for _, _, value in depends.touches)
             epochs = tuple(self._epoch(table) for table in depends.whole)
-            self._kept[name] = Kept(message, row_count, holders, values, epochs, size, time.monotonic())
+            kept = self._kept[name] = Kept(message, row_count, epochs, size, time.monotonic())
             self._size += size
+            kept.holders = tuple(
+                self._hold((table, column), value, kept) for table, column, value in depends.touches
+            )
+            kept.values = tuple(value for _, _, value in depends.touches)
             while self._kept and self._size + getsizeof(self._kept) > self._limit:
                 self._drop(*next(iter(self._kept.items())))
             return name in self._kept
@@ -178,17 +181,17 @@ class AnswerCache:
             self._pending = touched
 
     def end_write(self) -> None:
-        """The write is committed, or is not going to be; drop what it spoils. Readers get their turn in between."""
+        """The write is committed, or is not going to be; what it spoils holds no longer. Readers get turns in between."""
         with self._lock:
             touched = self._pending
             if touched is None:
                 return
             self._raise_epochs(touched)
-            spoiled = list(self._kept) if touched.everything else self._spoiled_names(touched)
-        for start in range(0, len(spoiled), _PIECE):
-            with self._lock:
-                for name in spoiled[start : start + _PIECE]:
-                    self._invalidate(name)
+            places = [place for place in self._by_place if place[0] in touched.tables]
+        if touched.everything:
+            self._clear()
+        for place in places:
+            self._spoil_place(place, touched)
         with self._lock:
             self._pending = None
             self._now = next(self._sequence)
@@ -199,18 +202,22 @@ class AnswerCache:
         """How it does."""
         with self._lock:
             size = self._size + getsizeof(self._kept)
-            return CacheStatus(self._hits, self._misses, self._invalidated, len(self._kept), size)
+            entries = len(self._kept) - self._spoiled_count
+            return CacheStatus(self._hits, self._misses, self._invalidated, entries, size)
 
     def _valid(self, name: Name) -> Kept | None:
         kept = self._kept.get(name)
         if kept is None:
             return None
-        for epoch in kept.epochs:
-            if self._epochs[epoch[0]] != epoch:
-                self._invalidate(name)
-                return None
+        if kept.spoiled or (kept.epochs and self._outdated(kept)):
+            self._spoil((kept,))
+            self._drop(name, kept)
+            return None
         self._kept.move_to_end(name)
         return kept
+
+    def _outdated(self, kept: Kept) -> bool:
+        return any(self._epochs[epoch[0]] != epoch for epoch in kept.epochs)
 
     def _watch(self, depends: Dependence) -> None:
         for table, column, _ in depends.touches:
@@ -223,18 +230,51 @@ class AnswerCache:
             return True
         return any(at > token and write.spoils(depends) for at, write in self._writes)
 
-    def _spoiled_names(self, touched: Touched) -> list[Name]:
-        spoiled: list[Name] = []
-        for place, holders in self._by_place.items():
-            if place[0] not in touched.tables:
-                continue
-            values = touched.values.get(place)
-            if values is None:  # watched since the write looked
-                spoiled += (name for held in holders.values() for name in _names(held))
-            else:
-                few, many = (values, holders) if len(values) < len(holders) else (holders, values)
-                spoiled += (name for value in few if value in many for name in _names(holders[value]))
-        return spoiled
+    def _spoil_place(self, place: Place, touched: Touched) -> None:
+        with self._lock:
+            holders = self._by_place[place]
+            values = self._spoiled_values(holders, touched.values.get(place))
+        for start in range(0, len(values), _PIECE):
+            with self._lock:
+                for value in values[start : start + _PIECE]:
+                    self._spoil_holders(holders, value)
+
+    def _spoiled_values(self, holders: _Holders, written: set[object] | None) -> list[object]:
+        """Those values of a place that a write touches; all of them if it did not look there."""
+        if written is None:
+            return list(holders)
+        few, many = (written, holders) if len(written) < len(holders) else (holders, written)
+        return [value for value in few if value in many]
+
+    def _spoil_holders(self, holders: _Holders, value: object) -> None:
+        held = holders.pop(value, None)
+        if isinstance(held, set):
+            self._size -= getsizeof(held)
+            self._spoil(held)
+        elif held is not None:
+            self._spoil((held,))
+        self._emptied(holders)
+
+    def _spoil(self, spoiled: Iterable[Kept]) -> None:
+        count = 0
+        for kept in spoiled:
+            if not kept.spoiled:
+                kept.spoiled = True
+                count += 1
+        self._spoiled_count += count
+        self._invalidated += count
+
+    def _clear(self) -> None:
+        with self._lock:
+            kept, self._kept = self._kept, OrderedDict()
+            self._invalidated += len(kept) - self._spoiled_count
+            self._spoiled_count = 0
+            places, self._by_place = self._by_place, {}
+            self._size = 0
+        for holders in places.values():  # answers and holders name each other
+            holders.clear()
+        while kept:  # one by one, so that others get their turn
+            kept.popitem()
 
     def _remember(self, touched: Touched) -> None:
         self._writes.append((self._now, touched))
@@ -255,46 +295,46 @@ class AnswerCache:
             name, count = self._epoch(table)
             self._epochs[table] = (name, count + 1)
 
-    def _invalidate(self, name: Name) -> None:
-        kept = self._kept.get(name)
-        if kept is not None:
-            self._drop(name, kept)
-            self._invalidated += 1
-
     def _drop(self, name: Name, kept: Kept) -> None:
         del self._kept[name]
         self._size -= kept.size
+        self._spoiled_count -= kept.spoiled
         for holders, value in zip(kept.holders, kept.values, strict=True):
-            self._let_go(holders, value, name)
+            self._let_go(holders, value, kept)
 
-    def _hold(self, place: Place, value: object, name: Name) -> _Holders:
-        holders = self._by_place.get(place)
-        if holders is None:
-            holders = self._by_place[place] = {}
-        before = getsizeof(holders)
+    def _hold(self, place: Place, value: object, kept: Kept) -> _Holders:
+        holders = self._by_place.setdefault(place, {})
         held = holders.get(value)
         if held is None:
-            holders[value] = name
+            before = getsizeof(holders)
+            holders[value] = kept
             self._size += getsizeof(holders) - before
         elif isinstance(held, set):
             before = getsizeof(held)
-            held.add(name)
+            held.add(kept)
             self._size += getsizeof(held) - before
         else:
-            both = {held, name}
+            both = {held, kept}
             holders[value] = both
             self._size += getsizeof(both)
         return holders
 
-    def _let_go(self, holders: _Holders, value: object, name: Name) -> None:
-        held = holders[value]
-        if isinstance(held, set):
-            held.discard(name)
+    def _let_go(self, holders: _Holders, value: object, kept: Kept) -> None:
+        """Of answers that were spoiled, others may stand there by now."""
+        held = holders.get(value)
+        if held is kept:
+            del holders[value]
+        elif isinstance(held, set) and kept in held:
+            held.discard(kept)
             if held:
                 return
             self._size -= getsizeof(held)
-        del holders[value]
-        if not holders:  # it would keep the room that it had
+            del holders[value]
+        self._emptied(holders)
+
+    def _emptied(self, holders: _Holders) -> None:
+        """Of holders without a value, free the room that they had for many."""
+        if not holders:
             self._size -= getsizeof(holders)
             holders.clear()
             self._size += getsizeof(holders)
@@ -307,7 +347,3 @@ def _size(name: Name, message: bytes, depends: Dependence) -> int:
     values = {id(value): value for value in (*key, *touches)}
     beside = sum(map(getsizeof, values.values()))
     return len(message) + beside + _ENTRY_BYTES + _TOUCH_BYTES * len(touches)
-
-
-def _names(held: Name | set[Name]) -> Iterable[Name]:
-    return held if isinstance(held, set) else (held,)

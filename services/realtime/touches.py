@@ -29,7 +29,7 @@ Touch: TypeAlias = tuple[str, str, object]
 """A place and a value there, as `comparable` has it."""
 
 _INCOMING: Final = "__fs_touched"
-_MOST_LITERALS: Final = 64
+_MOST_LITERALS: Final = 200
 """The rows of so many keys are looked up one by one; for more, the engine joins."""
 _INTEGERS: Final = {
     pa.date32().id: pa.int32(),  # Python's dates end at the year 9999 ...

@@ -97,6 +97,7 @@ def test_the_size_of_an_emptied_cache_is_that_of_an_empty_one(kept):
             put(kept, key, depends(key, -key - 1, "all"))
         written(kept, write("all"))
         assert kept.status().entries == 0, round_
+        assert not here(kept, *range(200))
     assert kept.status().size < 50_000
 
 

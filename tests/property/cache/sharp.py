@@ -71,8 +71,9 @@ class DropsLate(SharpCache):
     def _drop_spoiled(self, touched):
         with self._lock:
             self._raise_epochs(touched)
-            for name in self._spoiled_names(touched):
-                self._invalidate(name)
+        for place in list(self._by_place):
+            if place[0] in touched.tables:
+                self._spoil_place(place, touched)
 
 
 class RaisesNoSequence(SharpCache):
@@ -91,8 +92,8 @@ class BlocksNothing(SharpCache):
 
 
 class DropsNothing(SharpCache):
-    def _spoiled_names(self, _touched):
-        return []
+    def _spoil_place(self, *_):
+        pass
 
 
 class ForgetsWrites(SharpCache):
@@ -106,9 +107,8 @@ class RaisesNoEpoch(SharpCache):
 
 
 class KeepsWhatWasWatchedLate(SharpCache):
-    def _spoiled_names(self, touched):
-        everywhere = {place: touched.values.get(place, set()) for place in self._by_place}
-        return super()._spoiled_names(touches.Touched(touched.tables, everywhere))
+    def _spoiled_values(self, holders, written):
+        return super()._spoiled_values(holders, written or set())
 
 
 def takes_in_what_was_watched_late(monkeypatch):
