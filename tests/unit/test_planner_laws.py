@@ -36,6 +36,7 @@ CASES = [
     (f"SELECT k, s, count(*) AS n FROM {T} GROUP BY GROUPING SETS ((k, s), (s), ())", ["k"]),
     (f"SELECT k, s, count(*) AS n FROM {T} GROUP BY CUBE (k, s)", ["k"]),
     (f"SELECT max(k) AS k FROM {T} GROUP BY j", ["GROUP_BY"]),
+    (f"SELECT j, max(k) AS k FROM {T} GROUP BY ALL", ["GROUP_BY"]),
     (f"SELECT max(k) AS k FROM {T}", ["GLOBAL_AGGREGATE"]),
     (f"SELECT k + 1 AS k FROM {T}", ["EXPRESSION"]),
     (f"SELECT unnest(xs) AS k FROM {T}", ["untied"]),

@@ -29,6 +29,8 @@ from featurestore.engine.planner.trees import Node
 
 Ctes = Mapping[str, Cte]
 
+_GROUP_BY_ALL = "FORCE_AGGREGATES"
+
 
 @dataclass(slots=True)
 class Scope:
@@ -203,7 +205,8 @@ class Resolver:
     def _computed(self, item: Node, node: Node, scope: Scope) -> Output:
         rule = Rule.EXPRESSION
         if trees.aggregates([item]):
-            rule = Rule.GROUP_BY if "group_expressions" in node else Rule.GLOBAL_AGGREGATE
+            grouped = "group_expressions" in node or node.get("aggregate_handling") == _GROUP_BY_ALL
+            rule = Rule.GROUP_BY if grouped else Rule.GLOBAL_AGGREGATE
         named = trees.part_of(item)
         part = scope.column(named, own_alias=True) if named else None
         name = folded(item["alias"]) if item.get("alias") else None
@@ -283,7 +286,7 @@ def _starred(item: Node, scope: Scope) -> list[Output] | None:
 def _grouping(select: Select, node: Node, scope: Scope) -> None:
     parts = (node["select_list"], node.get("having"), node.get("qualify"), node.get("modifiers"))
     select.aggregates = bool(node.get("having")) or trees.aggregates(parts)
-    if node.get("aggregate_handling") == "FORCE_AGGREGATES":  # GROUP BY ALL
+    if node.get("aggregate_handling") == _GROUP_BY_ALL:
         select.grouped = [output.col for output in select.outputs if output.col]
     elif "group_expressions" in node or "group_sets" in node:
         select.grouped = _columns(node.get("group_expressions", ()), scope, select)
