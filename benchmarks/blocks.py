@@ -34,6 +34,9 @@ class Rounds:
         """Keep it."""
         self._medians = medians
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._medians
+
     def ms(self, name: str) -> Spread:
         """How long a call takes."""
         return Spread.of(self._medians[name])

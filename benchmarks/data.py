@@ -13,6 +13,39 @@ from featurestore.cli.datasets import insurance
 SQL = (Path(insurance.__file__).parent / "query.sql").read_text()
 """The demo's query over all four."""
 
+QUERIES = {
+    "demo": SQL,
+    "filtered": """
+        SELECT q.quote_id, q.user_id, q.quote_type, u.creation_date AS user_since, p.policy_id, t.failed
+        FROM feature_store.quotes q
+        LEFT JOIN feature_store.users u ON u.user_id = q.user_id
+        LEFT JOIN feature_store.policies p ON p.quote_id = q.quote_id AND p.user_id = q.user_id
+        LEFT JOIN (
+            SELECT user_id, count(*) AS failed FROM feature_store.transactions WHERE NOT successful GROUP BY user_id
+        ) t ON t.user_id = q.user_id
+        WHERE q.quote_type = 'rent'
+    """,
+    "newest": """
+        SELECT q.quote_id, q.user_id, last.amount AS last_amount, last.successful
+        FROM feature_store.quotes q
+        LEFT JOIN LATERAL (
+            SELECT amount, successful FROM feature_store.transactions t WHERE t.user_id = q.user_id
+            ORDER BY transaction_id DESC LIMIT 1
+        ) last ON true
+    """,
+    "twice": """
+        WITH paid AS (
+            SELECT user_id, count(*) AS tries, count(*) FILTER (WHERE NOT successful) AS failed
+            FROM feature_store.transactions GROUP BY user_id
+        )
+        SELECT q.quote_id, q.user_id, mine.tries, bad.failed
+        FROM feature_store.quotes q
+        LEFT JOIN paid mine ON mine.user_id = q.user_id
+        LEFT JOIN paid bad ON bad.user_id = q.user_id AND bad.failed > 0
+    """,
+}
+"""More that people write: filters beside the key, the newest row of a key, an aggregate that is joined twice."""
+
 KEYS = {
     "users": "user_id",
     "quotes": "quote_id",

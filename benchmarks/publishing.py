@@ -8,9 +8,10 @@ from pathlib import Path
 
 import featurestore
 from benchmarks import blocks, data
+from benchmarks.bare import Bare, BareQuery
 from benchmarks.blocks import Rounds
 from benchmarks.echo import Echo
-from benchmarks.reads import INDEX_KEY, Bare
+from benchmarks.reads import INDEX_KEY
 from featurestore.api.gateway.v1 import gateway_pb2 as pb
 from featurestore.engine.tables import qualified
 
@@ -22,6 +23,7 @@ def bulk(folder: Path, users: int) -> Rounds:
     """Rounds of `ours` and `bare`: all rows of a table written again, with its primary key and one more index."""
     tables = data.customers(users)
     bare = Bare(tables)
+    BareQuery(bare, data.SQL, INDEX_KEY)  # for its indexes
     with featurestore.local(folder / "bulk") as store:
         for name, rows in tables.items():
             store.publish(name, rows, primary_key=data.KEYS[name])
