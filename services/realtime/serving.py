@@ -110,7 +110,8 @@ class Serving:
         distinct = list(dict.fromkeys(keys.tuples))
         part_of: dict[tuple[KeyValue, ...], Part] = {}
         keep = self._cache.enabled and prepared.cacheable and query_id != ""
-        number = prepared.number  # before the plan is run: answers of one that is taken back meanwhile are not found
+        # Before the plan is run: answers of one that is taken back meanwhile are not found.
+        number = prepared.number
         if keep:
             names = [(number, answer_format, each) for each in distinct]
             for each, kept in zip(distinct, self._cache.get(names), strict=True):
