@@ -115,6 +115,10 @@ NAMES = [
     "(SELECT unnest({'k': j, 'x': k}) FROM feature_store.t) UNION ALL (SELECT k, j FROM feature_store.u)",
     # A subquery's source that is called as a column outside.
     "SELECT k, (SELECT max(k.v) FROM feature_store.u AS k WHERE k.j = q.k) AS n FROM feature_store.t AS q",
+    # A merged column comes before others of its name, also where it is not known what was merged.
+    "SELECT k, z.v FROM (UNPIVOT (SELECT k, j, v FROM feature_store.t) ON j, v INTO NAME n VALUE w) AS q LEFT JOIN (SELECT k, j FROM feature_store.u) AS x USING (k), feature_store.t AS z WHERE z.j = 1",
+    "SELECT k, z.v FROM (VALUES (1::BIGINT), (2)) AS q(k) NATURAL JOIN (VALUES (1::BIGINT), (2)) AS x(k), feature_store.t AS z",
+    "SELECT k, z.v FROM feature_store.t AS q JOIN feature_store.u AS x USING (k), feature_store.t AS z WHERE z.j = q.j",
     # Each SELECT has its own names.
     "SELECT t.k FROM feature_store.u AS t WHERE EXISTS (SELECT 1 FROM feature_store.t WHERE t.k = t.j)",
     "WITH t AS (SELECT j AS k, v FROM feature_store.u) SELECT t.k, x.v FROM t JOIN feature_store.t AS x ON x.k = t.k",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from featurestore.engine.planner.model import Rule
 
@@ -63,6 +63,7 @@ class Leaf:
     alias: str
     columns: list[Col] = field(default_factory=list)
     complete: bool = True
+    may_merge: ClassVar[bool] = False
 
     @property
     def visible(self) -> list[tuple[str, Col | None]]:
@@ -136,6 +137,7 @@ class Join:
         merged: the columns of FULL JOIN USING.
         visible: as a star shows them; None where the name is not known to be one column.
         queries: subqueries in ON.
+        merges_unknown: it is a NATURAL JOIN of which not all columns are known.
     """
 
     left: From
@@ -147,6 +149,12 @@ class Join:
     merged: list[Col] = field(default_factory=list)
     visible: list[tuple[str, Col | None]] = field(default_factory=list)
     queries: list[Query] = field(default_factory=list)
+    merges_unknown: bool = False
+
+    @property
+    def may_merge(self) -> bool:
+        """Whether any name may be a merged column, which it then means before a column of another source."""
+        return self.merges_unknown or self.left.may_merge or self.right.may_merge
 
     @property
     def complete(self) -> bool:

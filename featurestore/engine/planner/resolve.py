@@ -1,7 +1,7 @@
 """What the names of a query mean, by DuckDB's rules; where they leave a doubt, a column is not known.
 
-DuckDB has bound the query when this runs: a name that two known sources have would have been an error, so the one
-that is found is the one.
+DuckDB has bound the query when this runs: a name that two sources have would have been an error, so the one that is
+found is the one. Only a merged column of USING or NATURAL comes before others of its name.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Scope:
         found = [col for root in self.roots for called, col in root.visible if called == name]
         if not found:
             return self._beyond(name, own_alias=own_alias) if self._lacks(name) else None
-        if len(found) > 1:
+        if len(found) > 1 or any(root.may_merge for root in self.roots):
             return None
         if name in self.aliases and not own_alias and self._aliased(name) is not found[0]:
             return None  # which of both is meant differs from clause to clause

@@ -105,6 +105,7 @@ class Sources:
         self._conditions(join, node, scope, ctes)
         scope.roots, scope.beside = around
         if style == "NATURAL" and not (left.complete and right.complete):
+            join.merges_unknown = True
             join.visible = [(name, None) for name, _ in left.visible + right.visible]
         else:
             self._show(join, _shared(join) if style == "NATURAL" else node.get("using_columns", []))
@@ -133,6 +134,8 @@ class Sources:
             if left and right and not nearest:
                 join.equalities.append((left, right))
         join.visible = [(name, shown.get(name, col)) for name, col in join.left.visible]
+        known = {name for name, _ in join.visible}
+        join.visible += [(name, None) for name in shown if name not in known]
         if join.kind not in ("SEMI", "ANTI"):
             join.visible += [(name, col) for name, col in join.right.visible if name not in shown]
 
