@@ -342,8 +342,6 @@ class AnswerCache:
 
 def _size(name: Name, message: bytes, depends: Dependence) -> int:
     """Bytes, about; a value that is both in the name and a touch is there once."""
-    touches = [value for _, _, value in depends.touches]
     key = name[-1] if isinstance(name[-1], tuple) else ()
-    values = {id(value): value for value in (*key, *touches)}
-    beside = sum(map(getsizeof, values.values()))
-    return len(message) + beside + _ENTRY_BYTES + _TOUCH_BYTES * len(touches)
+    size = len(message) + _ENTRY_BYTES + _TOUCH_BYTES * len(depends.touches) + sum(map(getsizeof, key))
+    return size + sum(getsizeof(value) for _, _, value in depends.touches if value not in key)

@@ -24,7 +24,7 @@ from services.realtime.cache import AnswerCache
 from services.realtime.lane import Lane
 from services.realtime.plans import Plans, Prepared
 from services.realtime.rows import plain_rows, planned_rows, run
-from services.realtime.touches import dependence
+from services.realtime.touches import dependences
 from services.realtime.watchman import Watchman
 
 T = TypeVar("T")
@@ -145,10 +145,9 @@ class Serving:
         used = sum(len(each or ()) for each in values.values())
         if used * len(keys.tuples) > _MOST_CHAINED:
             return  # every key would be said to depend on the values of all
-        for each, part in zip(keys.tuples, parts, strict=True):
-            depends = dependence(prepared.plan, ConvertedKeys(keys.columns, (each,)), values)
-            name = (*which, each)
-            self._cache.put(token, name, part.message, part.row_count, depends)
+        found = dependences(prepared.plan, keys, values)
+        for each, part, depends in zip(keys.tuples, parts, found, strict=True):
+            self._cache.put(token, (*which, each), part.message, part.row_count, depends)
 
     def sample_keys(
         self, cursor: duckdb.DuckDBPyConnection, form: QueryForm, index_key: tuple[str, ...], count: int

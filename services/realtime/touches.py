@@ -92,27 +92,37 @@ def comparable(values: pa.Array | pa.ChunkedArray) -> list[object]:
     return list(values.to_pylist())
 
 
-def dependence(plan: Plan, keys: ConvertedKeys, values: Values) -> Dependence:
-    """What the answer for these keys depends on, by the plan that gave it.
+def dependences(plan: Plan, keys: ConvertedKeys, values: Values) -> list[Dependence]:
+    """What the answer for each of these keys depends on, by the plan that gave it.
 
     Args:
-        values: of the plan's chains, as they were used.
+        values: of the plan's chains, as they were used; for each of the keys all of them count.
     """
-    touches: set[Touch] = set()
+    common: set[Touch] = set()
     whole: set[str] = set()
+    by_part: dict[int, list[Place]] = {}
     for occurrence in plan.occurrences:
         read = occurrence.read_set
         table = identity(read.table)
         if read.column is None or (read.chain is not None and values[read.chain] is None):
             whole.add(table)
-            continue
-        if read.chain is None:
-            column = keys.columns[read.part]
-            asked = list(dict.fromkeys(each[read.part] for each in keys.tuples))
+        elif read.chain is None:
+            by_part.setdefault(read.part, []).append((table, read.column.lower()))
         else:
-            column, asked = plan.chains[read.chain].column, list(values[read.chain] or ())
-        touches.update((table, read.column.lower(), value) for value in _as_stored(column, asked))
-    return Dependence(frozenset(touches), frozenset(whole))
+            used = _as_stored(plan.chains[read.chain].column, list(values[read.chain] or ()))
+            common.update((table, read.column.lower(), value) for value in used)
+    touches: list[Iterable[Touch]] = [
+        [
+            (table, column, value)
+            for value in _as_stored(keys.columns[part], [each[part] for each in keys.tuples])
+        ]
+        for part, places in by_part.items()
+        for table, column in places
+    ]
+    shared = frozenset(whole)
+    if not touches:
+        return [Dependence(frozenset(common), shared)] * len(keys.tuples)
+    return [Dependence(frozenset(common.union(own)), shared) for own in zip(*touches, strict=True)]
 
 
 def touched(

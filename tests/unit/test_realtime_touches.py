@@ -15,7 +15,7 @@ from featurestore.engine.planner.run import chain_values
 from featurestore.model.query import Column, QueryForm
 from featurestore.model.serving import Keys
 from featurestore.model.table import Define, Drop, Put, Remove, TableDefinition
-from services.realtime.touches import Dependence, Touched, comparable, dependence, touched
+from services.realtime.touches import Dependence, Touched, comparable, dependences, touched
 
 BERN = dt.timezone(dt.timedelta(hours=1))
 VALUES = {
@@ -74,7 +74,8 @@ def answer(cursor, tables, sql, *key, columns=("k",), index_key=("k",)):
     """What the answer for one key depends on."""
     form, made = planned(tables, sql, dict.fromkeys(columns, pa.int64()), index_key)
     keys = convert_keys(form, Keys(index_key, (key,)))
-    return dependence(made, keys, chain_values(cursor, made, keys))
+    [found] = dependences(made, keys, chain_values(cursor, made, keys))
+    return found
 
 
 def rows(*some):
@@ -105,7 +106,10 @@ def test_a_value_as_a_key_and_the_same_value_of_a_tables_column_are_equal(cursor
 
     form, made = planned(tables, "SELECT v FROM feature_store.t", {"v": type_}, ("v",))
     by_value = [
-        dependence(made, convert_keys(form, Keys(("v",), ((value,),))), {}).touches for value in values
+        each.touches
+        for each in dependences(
+            made, convert_keys(form, Keys(("v",), tuple((value,) for value in values))), {}
+        )
     ]
     assert all(len(each) == 1 for each in by_value)
     asked = {value for each in by_value for _, _, value in each}
@@ -117,7 +121,7 @@ def test_a_value_as_a_key_and_the_same_value_of_a_tables_column_are_equal(cursor
     sql = "SELECT t.id, u.w FROM feature_store.t t JOIN feature_store.u u ON u.w = t.v"
     form, made = planned(tables, sql, {"id": pa.int64(), "w": type_}, ("id",))
     everything = convert_keys(form, Keys(("id",), tuple((n,) for n in range(len(values)))))
-    found = dependence(made, everything, chain_values(cursor, made, everything))
+    found = dependences(made, everything, chain_values(cursor, made, everything))[0]
     chained = {value for table, _, value in found.touches if table == "u"}
     assert chained == asked or found.whole == {"u"}, "as a chain has them, if Python can hold them"
     assert found.whole <= ({"u"} if type_ == pa.timestamp("ns") else set())
@@ -189,13 +193,29 @@ def test_a_chain_with_too_many_values_reads_its_table_whole(tables):
     form, made = planned(tables, CHAINED, {"k": pa.int64(), "id": pa.int64()}, ("k",))
     keys = convert_keys(form, Keys(("k",), ((7,),)))
     assert made.chains
-    assert dependence(made, keys, {0: None}) == Dependence(frozenset({("t", "k", 7)}), frozenset({"u"}))
+    assert dependences(made, keys, {0: None}) == [Dependence(frozenset({("t", "k", 7)}), frozenset({"u"}))]
 
 
-def test_for_several_keys_all_of_them_count(tables):
-    form, made = planned(tables, "SELECT k FROM feature_store.t", {"k": pa.int64()}, ("k",))
-    keys = ConvertedKeys(form.columns, ((7,), (8,), (7,)))
-    assert dependence(made, keys, {}).touches == {("t", "k", 7), ("t", "k", 8)}
+def test_of_several_keys_each_has_its_own_values_and_all_that_a_chain_used(cursor, tables):
+    store(cursor, tables, "t", (1, 7, 70), (2, 8, 80))
+    form, made = planned(tables, CHAINED, {"k": pa.int64(), "id": pa.int64()}, ("k",))
+    keys = ConvertedKeys(form.columns[:1], ((8,), (7,)))
+    chain = {("u", "id", 70), ("u", "id", 80)}
+    assert [each.touches for each in dependences(made, keys, chain_values(cursor, made, keys))] == [
+        {("t", "k", 8), *chain},
+        {("t", "k", 7), *chain},
+    ]
+
+
+def test_of_several_keys_none_narrows_a_table_that_is_read_whole(tables):
+    form, made = planned(
+        tables,
+        "SELECT k, sum(k) OVER () AS id FROM feature_store.t",
+        {"k": pa.int64(), "id": pa.int64()},
+        ("k",),
+    )
+    keys = ConvertedKeys(form.columns[:1], ((8,), (7,)))
+    assert dependences(made, keys, {}) == [Dependence(frozenset(), frozenset({"t"}))] * 2
 
 
 def test_a_publish_touches_the_values_before_and_after(cursor, tables):
