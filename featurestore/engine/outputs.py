@@ -24,7 +24,12 @@ def finish(rows: _Rows, form: QueryForm) -> _Rows:
     if rows.column_names != schema.names:
         raise pa.ArrowInvalid(f"columns {rows.column_names} are not those of the query, {schema.names}")
     arrays = [
-        array if str(array.type) == str(field.type) else array.cast(field.type)
+        array if _is(array.type, field.type) else array.cast(field.type)
         for array, field in zip(rows.columns, schema, strict=True)
     ]
     return type(rows).from_arrays(arrays, schema=schema)
+
+
+def _is(found: pa.DataType, wanted: pa.DataType) -> bool:
+    """Whether they are one type, also by the names inside, of which equality takes no notice."""
+    return bool(found == wanted) and (not pa.types.is_nested(found) or str(found) == str(wanted))

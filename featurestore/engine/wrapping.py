@@ -7,6 +7,7 @@ can't leave its parentheses.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from featurestore.engine.column_types import duckdb_type, quoted
 from featurestore.engine.describe import INTERVAL
@@ -38,8 +39,12 @@ def serving_sql(form: QueryForm, keys: ConvertedKeys, *, inner: str | None = Non
 
 
 def _select(form: QueryForm, inner: str | None = None) -> str:
-    columns = ",\n  ".join(_leaving(column) for column in form.columns)
-    return f"SELECT\n  {columns}\nFROM (\n{inner or form.sql}\n) AS {_QUERY}"
+    return f"SELECT\n  {_all_leaving(form.columns)}\nFROM (\n{inner or form.sql}\n) AS {_QUERY}"
+
+
+@lru_cache(2_048)
+def _all_leaving(columns: tuple[Column, ...]) -> str:
+    return ",\n  ".join(_leaving(column) for column in columns)
 
 
 def _leaving(column: Column) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 
 import pyarrow as pa
 
@@ -32,7 +33,7 @@ class OrderTerm:
     nulls_first: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class QueryForm:
     """All that is needed to run a query on either side, and to get the same columns there.
 
@@ -46,7 +47,7 @@ class QueryForm:
     columns: tuple[Column, ...]
     order: tuple[OrderTerm, ...] = ()
 
-    @property
+    @cached_property
     def schema(self) -> pa.Schema:
         """The Arrow schema of every answer: all fields nullable, no metadata."""
         return pa.schema([pa.field(column.name, column.type) for column in self.columns])
