@@ -14,10 +14,6 @@ from tests.property.corpora.table import frozen_pairs, frozen_section
 JUDGED = 6
 QUERIES = [pytest.param(each, id=each.name) for each in FROZEN]
 
-RING = "two chains that lead to each other are both given up, even where one of them is reached by another way too"
-PLANNED_OTHERWISE = {"30-price-within-category": RING}
-"""Known misses: each must be taken off when it is none any more."""
-
 
 @pytest.fixture(scope="module")
 def store():
@@ -37,9 +33,7 @@ def test_at_least_twenty_four_of_thirty_are_expected_to_be_indexed():
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_every_table_is_narrowed_as_it_was_written_down_before(store, query, request):
-    if reason := PLANNED_OTHERWISE.get(query.name):
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+def test_every_table_is_narrowed_as_it_was_written_down_before(store, query):
     made = store.plan(query.name, query.index_key)
     assert tuple((each.table, said(each)) for each in made.occurrences) == query.expected
 

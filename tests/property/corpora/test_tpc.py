@@ -47,9 +47,6 @@ def test_every_query_can_be_saved(stores):
             assert store.form(number).columns
 
 
-@pytest.mark.xfail(
-    reason="a chain that starts from a table itself hides the one that would reach it", strict=True
-)
 @pytest.mark.parametrize(("number", "column"), [("39", "wsk1"), ("47", "s_store_name"), ("57", "cc_name")])
 def test_a_with_query_that_is_joined_with_itself_is_narrowed_in_all_its_tables(stores, number, column):
     made = stores[TPC_DS].plan(number, (column,))
