@@ -37,7 +37,7 @@ class SharpCache(AnswerCache):
     @property
     def watched(self):
         """At times as if some columns had not been watched yet."""
-        if self._draw.random() < 0.7:
+        if self._draw.random() < 0.5:
             return self._watched
         return {
             table: frozenset(column for column in columns if self._draw.random() < 0.5)
@@ -55,6 +55,10 @@ class SharpCache(AnswerCache):
     def end_write(self):
         time.sleep(self._draw.choice([0, 0.001]))
         super().end_write()
+
+    def _spoil_place(self, place, touched):
+        super()._spoil_place(place, touched)
+        time.sleep(self._draw.choice([0, 0.002]))
 
 
 class DropsLate(SharpCache):
