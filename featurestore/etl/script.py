@@ -32,7 +32,8 @@ class ScriptFailed(Exception):
     """The script can't be used, or did not do what it must.
 
     Attributes:
-        kind: `source`, `exception`, `no_frame`, `input_type`, `output_type`, `output` or `contract`.
+        kind: `source`, `exception`, `memory`, `sandbox`, `no_frame`, `input_type`, `output_type`, `output` or
+            `contract`.
         message: one sentence.
         details: every variable of the message.
     """
@@ -47,18 +48,25 @@ class Script:
     """A loaded script.
 
     Raises:
-        ScriptFailed: `source` or `exception`: the text does not compile, raises, or has no such ETL class.
+        ScriptFailed: `source`, or as a run does: the text does not compile, raises, or has no such ETL class.
     """
 
-    def __init__(self, source: str, path: str, class_name: str) -> None:
+    def __init__(self, source: str, path: str, class_name: str, *, sealed: bool) -> None:
+        """Compile and load it.
+
+        Args:
+            path: what the script is called in tracebacks and messages; nothing is read there.
+            sealed: the system refuses what scripts must not do, so a refusal is the seal's.
+        """
         self._path = path
+        self._sealed = sealed
         module = ModuleType(_MODULE)
         module.__file__ = path
         sys.modules[_MODULE] = module  # dataclasses and the like look their module up
         sys.modules.setdefault("etl_abc", featurestore.etl)
         try:
             code = compile(source, path, "exec", dont_inherit=True)
-        except (SyntaxError, ValueError) as error:  # ValueError: null bytes
+        except (SyntaxError, ValueError, RecursionError) as error:  # null bytes; brackets, thousands deep
             line = getattr(error, "lineno", None) or 1
             raise ScriptFailed(
                 "source",
@@ -140,11 +148,26 @@ class Script:
     def _raised(self, error: BaseException) -> ScriptFailed:
         line = _last_line(error.__traceback__, self._path)
         kind = type(error).__name__
-        return ScriptFailed(
-            "exception",
-            f"the ETL raised {kind} at line {line} of {self._path}",
-            {"type": kind, "line": str(line), "path": self._path, "exception": _text(error)},
-        )
+        details = {"type": kind, "line": str(line), "path": self._path}
+        where = f"at line {line} of {self._path}"
+        if isinstance(error, MemoryError):  # Arrow's is one too
+            return ScriptFailed("memory", f"the ETL asked for more memory than it may have, {where}", details)
+        details["exception"] = _text(error)
+        if self._sealed and isinstance(error, PermissionError):
+            return ScriptFailed(
+                "sandbox",
+                f"the ETL tried what its sandbox forbids, {where}: an ETL computes from self.df alone, without "
+                "files, network or other processes",
+                details,
+            )
+        return ScriptFailed("exception", f"the ETL raised {kind} {where}", details)
+
+
+def failure_outside_the_script(error: MemoryError | OSError) -> ScriptFailed:
+    """The failure when rows could not be turned into a frame, or a result into Arrow."""
+    if isinstance(error, MemoryError):
+        return ScriptFailed("memory", "the ETL's rows and its result need more memory than it may have")
+    return ScriptFailed("exception", f"the ETL's result could not be kept: {type(error).__name__}")
 
 
 def _last_line(traceback: TracebackType | None, path: str) -> int:

@@ -27,6 +27,12 @@ def pack(header: dict[str, Any], body_bytes: int) -> bytes:
 def encode_tables(tables: Sequence[pa.Table], schema: pa.Schema) -> tuple[list[int], pa.Buffer]:
     """Tables of one schema as one Arrow IPC stream, and how many of its batches belong to each."""
     sink = pa.BufferOutputStream()
+    counts = write_tables(sink, tables, schema)
+    return counts, sink.getvalue()
+
+
+def write_tables(sink: Any, tables: Sequence[pa.Table], schema: pa.Schema) -> list[int]:
+    """Write them so into an Arrow or binary file; the number of batches of each is returned."""
     counts: list[int] = []
     with pa.ipc.new_stream(sink, schema) as writer:
         for table in tables:
@@ -34,7 +40,7 @@ def encode_tables(tables: Sequence[pa.Table], schema: pa.Schema) -> tuple[list[i
             counts.append(len(batches))
             for batch in batches:
                 writer.write_batch(batch)
-    return counts, sink.getvalue()
+    return counts
 
 
 def decode_tables(counts: Sequence[int], stream: pa.Buffer) -> list[pa.Table]:

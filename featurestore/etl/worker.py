@@ -1,4 +1,4 @@
-"""The program of an ETL worker: `python -P -s -m featurestore.etl.worker`, started by the extraction service.
+"""The program of an ETL worker that is not sealed: `python -P -s -m featurestore.etl.worker`, for `SANDBOX=unsafe` only.
 
 It reads requests from standard input and writes replies to standard output, one at a time, until its input ends.
 What a script prints goes to standard error.
@@ -9,18 +9,14 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import platform
 import signal
 import sys
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pyarrow as pa
 
-from featurestore.etl.script import Script, ScriptFailed
-from featurestore.etl.types import from_pandas, to_pandas
-from featurestore.etl.wire import PREFIX, decode_tables, encode_tables, pack, schema_from_text
+from featurestore.etl.answering import Answering, libraries, warm_up
+from featurestore.etl.wire import PREFIX, encode_tables, pack
 
 _PR_SET_PDEATHSIG = 1
 _PIECE = 65536
@@ -30,55 +26,13 @@ def main() -> None:
     """Serve requests until the service closes the connection or dies."""
     _die_with_the_parent()
     incoming, outgoing = _keep_the_script_off_the_wire()
-    _warm_up()
-    libraries = {
-        "python": platform.python_version(),
-        "pandas": pd.__version__,
-        "pyarrow": pa.__version__,
-        "numpy": np.__version__,
-    }
-    _send(outgoing, {"libraries": libraries}, None)
-    script: Script | None = None
+    warm_up()
+    _send(outgoing, {"libraries": libraries()}, None)
+    answering = Answering(sealed=False)
     while (message := _receive(incoming)) is not None:
-        header, body = message
-        try:
-            if script is None:
-                script = Script(**header["script"])
-            reply, features = _run(script, header, body)
-        except ScriptFailed as failed:
-            reply, features = {"failed": _as_json(failed)}, None
-        _send(outgoing, {**reply, "loaded": script is not None}, features)
-
-
-def _run(script: Script, header: dict[str, Any], body: pa.Buffer) -> tuple[dict[str, Any], pa.Buffer | None]:
-    contract = schema_from_text(header["contract"]) if header["contract"] else None
-    results: list[pa.Table] = []
-    undecided: tuple[str, ...] = ()
-    size = 0
-    for position, table in enumerate(decode_tables(header["batches"], body)):
-        try:
-            features, undecided = script.run(table, contract)
-        except ScriptFailed as failed:
-            failed.details["batch"] = str(position)
-            raise
-        size += features.nbytes
-        if size > header["output_bytes"]:
-            limit = header["output_bytes"]
-            raise ScriptFailed(
-                "output", f"the ETL's result is over the limit of {limit} bytes", {"limit": str(limit)}
-            )
-        results.append(features)
-    counts, stream = encode_tables(results, results[0].schema)
-    return {"batches": counts, "undecided": undecided}, stream
-
-
-def _as_json(failed: ScriptFailed) -> dict[str, Any]:
-    return {
-        "kind": failed.kind,
-        "message": failed.message,
-        "details": failed.details,
-        "differences": [difference.as_dict() for difference in failed.differences],
-    }
+        reply, results = answering.answer(*message)
+        features = encode_tables(results, results[0].schema)[1] if results else None
+        _send(outgoing, {**reply, "loaded": answering.loaded}, features)
 
 
 def _keep_the_script_off_the_wire() -> tuple[int, int]:
@@ -95,12 +49,6 @@ def _die_with_the_parent() -> None:
     if sys.platform != "linux":
         return  # elsewhere, and if it is dead already, the end of the input is the sign
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _warm_up() -> None:
-    """Make pandas and pyarrow import what they import late, before a caller waits for it."""
-    table = pa.table({"i": [1, None], "s": ["a", None], "f": [0.5, None], "b": [True, None]})
-    from_pandas(to_pandas(table), input_schema=table.schema)
 
 
 def _receive(fd: int) -> tuple[dict[str, Any], pa.Buffer] | None:

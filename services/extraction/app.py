@@ -13,7 +13,7 @@ from services.extraction.extraction import ExtractionService
 from services.extraction.git_transport import GitSettings
 from services.extraction.servicer import ExtractionServicer
 from services.extraction.warehouse import WarehouseSettings
-from services.extraction.workers import WorkerLimits
+from services.extraction.worker_types import WorkerLimits
 
 SERVICE = "featurestore.api.extraction.v1.ExtractionService"
 

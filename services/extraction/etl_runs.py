@@ -21,7 +21,8 @@ from services.extraction.contracts import require_decided
 from services.extraction.git_address import parse
 from services.extraction.git_fetch import GitSources
 from services.extraction.git_objects import FetchedScript
-from services.extraction.workers import EtlCode, EtlResult, WorkerLimits, WorkerPool
+from services.extraction.worker_types import EtlCode, EtlResult, WorkerLimits
+from services.extraction.workers import WorkerPool
 
 log = logging.getLogger(__name__)
 

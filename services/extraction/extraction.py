@@ -33,7 +33,8 @@ from services.extraction.git_transport import GitSettings
 from services.extraction.training import Messages, QueryRows, no_messages, table_messages, whole_table
 from services.extraction.verify import Subject, Verifier, check
 from services.extraction.warehouse import Warehouse, WarehouseSettings
-from services.extraction.workers import WorkerLimits, WorkerPool
+from services.extraction.worker_types import WorkerLimits
+from services.extraction.workers import WorkerPool
 
 T = TypeVar("T")
 

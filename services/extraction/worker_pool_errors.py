@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from featurestore.etl.contract import Difference
-from featurestore.model.errors import FailedPrecondition, FeatureStoreError, Internal, ResourceExhausted
+from featurestore.model.errors import (
+    FailedPrecondition,
+    FeatureStoreError,
+    Internal,
+    PermissionDenied,
+    ResourceExhausted,
+)
 from services.extraction import contracts
 
 _REASONS: dict[str, tuple[type[FeatureStoreError], str]] = {
@@ -16,6 +22,8 @@ _REASONS: dict[str, tuple[type[FeatureStoreError], str]] = {
     "input_type": (FailedPrecondition, "ETL_INPUT_TYPE"),
     "output_type": (FailedPrecondition, "ETL_OUTPUT_TYPE"),
     "output": (ResourceExhausted, "ETL_OUTPUT"),
+    "memory": (ResourceExhausted, "ETL_MEMORY"),
+    "sandbox": (PermissionDenied, "ETL_SANDBOX"),
 }
 
 

@@ -1,4 +1,4 @@
-"""One ETL worker process, as the service sees it: started, asked, killed."""
+"""One plain ETL worker process, as the service sees it: started, asked, killed. Not sealed: for `SANDBOX=unsafe` only."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import logging
 import os
 import signal
 import socket
-import sys
 from typing import Any
 
 import pyarrow as pa
 
 from featurestore.etl.wire import PREFIX, pack
+from services.extraction.worker_environment import COMMAND, ENVIRONMENT
+from services.extraction.worker_protocol import BadReply, WorkerDied
 
 _log = logging.getLogger(__name__)
 
@@ -22,37 +23,9 @@ _HEADER_LIMIT = 4 * 2**20
 _PIECE = 2**20
 _TAIL_BYTES = 16 * 2**10
 
-# Nothing of ours is inherited. The host's zone and hash seeds must not reach a result; Arrow's default allocator
-# would reserve a GiB; more BLAS threads than one only get in each other's way.
-_ENVIRONMENT = {
-    "LANG": "C.UTF-8",
-    "TZ": "UTC",
-    "PYTHONHASHSEED": "0",
-    "PYTHONUTF8": "1",
-    "PYTHONDONTWRITEBYTECODE": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "OMP_NUM_THREADS": "1",
-    "ARROW_DEFAULT_MEMORY_POOL": "system",
-}
-# -P and -s are what is left of -I when the environment is ours: -I would ignore the hash seed as well.
-_COMMAND = (sys.executable, "-P", "-s", "-m", "featurestore.etl.worker")
-
-
-class WorkerDied(Exception):
-    """The process closed its connection."""
-
-
-class BadReply(Exception):
-    """The process sent what is no reply."""
-
 
 class WorkerProcess:
-    """A child process with pandas loaded that runs one script, one request at a time.
-
-    Attributes:
-        libraries: versions of python, pandas, pyarrow, numpy there.
-        loaded: it has its script.
-    """
+    """Implements `worker_protocol.Worker`."""
 
     def __init__(self, process: asyncio.subprocess.Process, wire: socket.socket, output: int) -> None:
         self._process = process
@@ -78,11 +51,12 @@ class WorkerProcess:
         os.set_blocking(output, False)
         try:
             process = await asyncio.create_subprocess_exec(
-                *_COMMAND,
+                *COMMAND,
+                "featurestore.etl.worker",
                 stdin=theirs.fileno(),
                 stdout=theirs.fileno(),
                 stderr=printed,
-                env=_ENVIRONMENT,
+                env=ENVIRONMENT,
                 cwd="/",
                 start_new_session=True,
             )
@@ -107,20 +81,13 @@ class WorkerProcess:
 
     @property
     def alive(self) -> bool:
-        """The process has not ended, as far as we know."""
+        """See `Worker`."""
         return self._process.returncode is None
 
     async def ask(
         self, header: dict[str, Any], body: pa.Buffer, *, body_limit: int
     ) -> tuple[dict[str, Any], pa.Buffer]:
-        """Send a request and wait for its reply.
-
-        Cancelling leaves the connection between two messages: kill the worker then.
-
-        Raises:
-            WorkerDied: the process ended.
-            BadReply: the reply is none, or its body is over `body_limit` bytes.
-        """
+        """See `Worker`."""
         try:
             first = min(body.size, _PIECE)
             view = memoryview(body)
@@ -133,13 +100,13 @@ class WorkerProcess:
         return await self._receive(body_limit)
 
     def terminate(self) -> None:
-        """End the process group now; whoever waits for a reply gets `WorkerDied`."""
+        """See `Worker`; its whole process group ends."""
         if self.alive:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     def kill(self) -> None:
-        """End the process group and let go of the descriptors, nobody waiting; `wait` collects what is left."""
+        """See `Worker`; its whole process group ends."""
         self.terminate()
         self._wire.close()
         if self._output is not None:
@@ -150,12 +117,12 @@ class WorkerProcess:
             self._output = None
 
     async def wait(self) -> int:
-        """The exit code of a killed or dead process, negative for a signal."""
+        """See `Worker`."""
         return await self._process.wait()
 
     @property
     def printed(self) -> str:
-        """The end of what the script and the process wrote to standard output and error."""
+        """See `Worker`."""
         return self._tail.decode(errors="replace")
 
     async def _receive(self, body_limit: int) -> tuple[dict[str, Any], pa.Buffer]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Self, TypeAlias, TypeVar
 
 import pyarrow as pa
@@ -16,8 +17,10 @@ from featurestore.etl import wire
 from featurestore.model.errors import DeadlineExceeded, FeatureStoreError, Internal, Unavailable
 from featurestore.model.schema import plain
 from services.extraction import contracts
+from services.extraction.launchers import PlainLauncher, SealedLauncher
 from services.extraction.worker_pool_errors import bad_result, crashed, reported
-from services.extraction.worker_pool_process import BadReply, WorkerDied, WorkerProcess
+from services.extraction.worker_protocol import BadReply, Launcher, Worker, WorkerDied
+from services.extraction.worker_types import EtlCode, EtlResult, Sandbox, WorkerLimits
 
 _log = logging.getLogger(__name__)
 
@@ -25,76 +28,47 @@ _Key: TypeAlias = tuple[str, str, str]
 _Result = TypeVar("_Result")
 
 _INLINE_BYTES = 2**20  # more than this is encoded and checked in a thread
-_IPC_SLACK = 2**20  # what the Arrow stream adds to its columns: schema, padding, offsets
 
 
-@dataclass(frozen=True, slots=True)
-class EtlCode:
-    """A script's text, as pinned.
+@dataclass(slots=True)
+class _Used:
+    """How much a worker has done."""
 
-    Attributes:
-        path: how it is named to people: its path in its repository.
-        blob_sha256: of the text; workers are kept by it.
-    """
+    calls: int = 0
+    seconds: float = 0.0
+    received_bytes: int = 0
+    last: float = 0.0
 
-    source: str = field(repr=False)
-    path: str
-    blob_sha256: str
-    class_name: str = "Etl"
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerLimits:
-    """What ETLs may use.
-
-    Attributes:
-        serving_seconds: the default deadline of a serving call; `training_seconds` of a training run.
-        output_bytes: the size of one call's result.
-        workers: processes with a script, over all ETLs; one spare is kept besides.
-        workers_per_etl: how many of them one ETL may have, so that a slow one does not block the others.
-    """
-
-    serving_seconds: float = 2.0
-    training_seconds: float = 300.0
-    output_bytes: int = 2 * 2**30
-    workers: int = 8
-    workers_per_etl: int = 4
-
-
-@dataclass(frozen=True, slots=True)
-class EtlResult:
-    """What an ETL made.
-
-    Attributes:
-        tables: one per input, all of `schema`; checked in full.
-        schema: the contract, or what training produced; every field nullable, no metadata.
-        undecided: without a contract, the columns whose types the rows don't decide.
-        libraries: versions of python, pandas, pyarrow, numpy; empty if there was nothing to run on.
-    """
-
-    tables: list[pa.Table]
-    schema: pa.Schema
-    undecided: tuple[str, ...] = ()
-    libraries: dict[str, str] = field(default_factory=dict)
+    def add(self, seconds: float, received_bytes: int) -> None:
+        self.calls += 1
+        self.seconds += seconds
+        self.received_bytes += received_bytes
 
 
 class WorkerPool:
     """Warm worker processes, kept by script, the longest unused making way.
 
-    An async context manager. `run` is all that callers need; how a worker is sealed is its own business.
+    An async context manager. `run` is all that callers need. Workers are sealed; `Sandbox.UNSAFE` starts plain
+    processes instead. Any error, or enough calls, and a worker makes way for a fresh one.
     """
 
-    def __init__(self, limits: WorkerLimits | None = None) -> None:
+    def __init__(self, limits: WorkerLimits | None = None, sandbox: Sandbox = Sandbox.SEALED) -> None:
         self._limits = limits or WorkerLimits()
-        self._idle: OrderedDict[_Key, list[WorkerProcess]] = OrderedDict()
+        self._launcher: Launcher = (
+            PlainLauncher() if sandbox is Sandbox.UNSAFE else SealedLauncher(self._limits.caps)
+        )
+        self._used: dict[Worker, _Used] = {}
+        self._idle: OrderedDict[_Key, list[Worker]] = OrderedDict()
         self._busy: Counter[_Key] = Counter()
-        self._spares: deque[asyncio.Task[WorkerProcess]] = deque()
-        self._running: set[WorkerProcess] = set()
+        self._spares: deque[asyncio.Task[Worker]] = deque()
+        self._running: set[Worker] = set()
         self._waiting: set[asyncio.Future[None]] = set()
-        self._reaping: set[asyncio.Task[int]] = set()
+        self._reaping: set[asyncio.Task[int | None]] = set()
+        self._expiry: asyncio.TimerHandle | None = None
         self._closed = False
 
     async def __aenter__(self) -> Self:
+        await self._launcher.__aenter__()
         self._keep_a_spare()
         return self
 
@@ -106,9 +80,16 @@ class WorkerPool:
         """Processes that hold a script now."""
         return self._busy.total() + sum(map(len, self._idle.values()))
 
+    @property
+    def refusal(self) -> str:
+        """Why no ETL is run at all; empty while there is no reason."""
+        return self._launcher.refusal.message if self._launcher.refusal is not None else ""
+
     async def close(self) -> None:
         """Kill all workers, running or not, and wait until they are gone."""
         self._closed = True
+        if self._expiry is not None:
+            self._expiry.cancel()
         for workers in self._idle.values():
             for worker in workers:
                 self._end(worker)
@@ -121,10 +102,11 @@ class WorkerPool:
         for spare in self._spares:
             spare.cancel()
         for started in await asyncio.gather(*self._spares, return_exceptions=True):
-            if isinstance(started, WorkerProcess):
+            if not isinstance(started, BaseException):
                 self._end(started)
         self._spares.clear()
         await asyncio.gather(*self._reaping)
+        await self._launcher.__aexit__(None, None, None)
 
     async def run(
         self,
@@ -146,8 +128,9 @@ class WorkerPool:
 
         Raises:
             FailedPrecondition: `ETL_SOURCE`, `ETL_EXCEPTION` (details type, line, path, exception),
-                `ETL_NO_FRAME`, `ETL_INPUT_TYPE`, `ETL_OUTPUT_TYPE`, `CONTRACT_BROKEN`.
-            ResourceExhausted: `ETL_OUTPUT`.
+                `ETL_NO_FRAME`, `ETL_INPUT_TYPE`, `ETL_OUTPUT_TYPE`, `CONTRACT_BROKEN`; `ETL_UNSEALED`: none is run.
+            ResourceExhausted: `ETL_OUTPUT`, `ETL_MEMORY`.
+            PermissionDenied: `ETL_SANDBOX`: the script tried what the seal forbids; details as `ETL_EXCEPTION`.
             DeadlineExceeded: `ETL_TIMEOUT`; the worker is killed.
             Unavailable: `ETL_BUSY`: no worker was free in time, or the pool is closing.
             Internal: `ETL_CRASH`, `ETL_BAD_RESULT`.
@@ -184,7 +167,7 @@ class WorkerPool:
 
     async def _ask(
         self,
-        worker: WorkerProcess,
+        worker: Worker,
         code: EtlCode,
         tables: list[pa.Table],
         input_schema: pa.Schema,
@@ -200,7 +183,9 @@ class WorkerPool:
             "batches": counts,
             "output_bytes": self._limits.output_bytes,
         }
-        reply, stream = await worker.ask(header, body, body_limit=2 * self._limits.output_bytes + _IPC_SLACK)
+        began = time.monotonic()
+        reply, stream = await worker.ask(header, body, body_limit=self._limits.reply_bytes)
+        self._used.setdefault(worker, _Used()).add(time.monotonic() - began, body.size)
         worker.loaded = bool(reply.get("loaded"))
         if "failed" in reply:
             raise reported(reply["failed"])
@@ -209,7 +194,7 @@ class WorkerPool:
         return EtlResult(results, schema, undecided, worker.libraries)
 
     @asynccontextmanager
-    async def _worker(self, code: EtlCode) -> AsyncIterator[WorkerProcess]:
+    async def _worker(self, code: EtlCode) -> AsyncIterator[Worker]:
         """A worker for this script alone; it goes back warm unless its state is in doubt."""
         key = (code.blob_sha256, code.path, code.class_name)
         worker = await self._take(key)
@@ -217,7 +202,7 @@ class WorkerPool:
         keep = False
         try:
             yield worker
-            keep = True
+            keep = not self._spent(worker)
         except WorkerDied as error:
             worker.terminate()
             returncode = await worker.wait()
@@ -235,20 +220,19 @@ class WorkerPool:
                 worker.printed,
             )
             raise bad_result(str(error)) from error
-        except FeatureStoreError as error:
-            keep = worker.loaded and not isinstance(error, Internal)
-            raise
         finally:
             self._running.discard(worker)
             self._busy[key] -= 1
             if keep and not self._closed:
                 self._idle.setdefault(key, []).append(worker)
                 self._idle.move_to_end(key)
+                self._used[worker].last = time.monotonic()
+                self._expire_later()
             else:
                 self._end(worker)
             self._wake()
 
-    async def _take(self, key: _Key) -> WorkerProcess:
+    async def _take(self, key: _Key) -> Worker:
         while not self._closed:
             if (worker := self._warm(key)) is not None:
                 self._busy[key] += 1
@@ -264,7 +248,7 @@ class WorkerPool:
             await self._change()
         raise _closing()
 
-    def _warm(self, key: _Key) -> WorkerProcess | None:
+    def _warm(self, key: _Key) -> Worker | None:
         idle = self._idle.get(key, [])
         while idle:
             worker = idle.pop()
@@ -274,6 +258,34 @@ class WorkerPool:
                 return worker
             self._end(worker)
         return None
+
+    def _spent(self, worker: Worker) -> bool:
+        """Whether it has worked enough. What it was sent counts too, because it may have kept all of it."""
+        used = self._used.get(worker, _Used())
+        return (
+            used.calls >= self._limits.calls_per_worker
+            or used.seconds >= self._limits.busy_seconds
+            or used.received_bytes >= self._limits.memory_bytes
+        )
+
+    def _expire_later(self) -> None:
+        if self._expiry is None:
+            loop = asyncio.get_running_loop()
+            self._expiry = loop.call_later(self._limits.idle_seconds / 2, self._expire)
+
+    def _expire(self) -> None:
+        """End the workers that nobody asked for too long."""
+        self._expiry = None
+        long_ago = time.monotonic() - self._limits.idle_seconds
+        for key, workers in list(self._idle.items()):
+            for worker in [each for each in workers if self._used[each].last <= long_ago]:
+                workers.remove(worker)
+                self._end(worker)
+            if not workers:
+                del self._idle[key]
+        if self._idle:
+            self._expire_later()
+        self._wake()
 
     def _make_room(self) -> bool:
         """Whether one more worker may hold a script, after the longest unused one went if need be."""
@@ -287,7 +299,7 @@ class WorkerPool:
             del self._idle[oldest]
         return True
 
-    async def _fresh(self) -> WorkerProcess:
+    async def _fresh(self) -> Worker:
         """A started worker without a script: the spare, while the next one starts behind it."""
         while not self._closed:
             self._keep_a_spare()
@@ -312,7 +324,7 @@ class WorkerPool:
 
     def _keep_a_spare(self) -> None:
         if not self._spares and not self._closed:
-            self._spares.append(asyncio.create_task(WorkerProcess.start()))
+            self._spares.append(asyncio.create_task(self._launcher.start()))
 
     async def _change(self) -> None:
         """Wait until a worker comes free or ends."""
@@ -328,7 +340,8 @@ class WorkerPool:
             if not waiting.done():
                 waiting.set_result(None)
 
-    def _end(self, worker: WorkerProcess) -> None:
+    def _end(self, worker: Worker) -> None:
+        self._used.pop(worker, None)
         worker.kill()
         reaping = asyncio.create_task(worker.wait())
         self._reaping.add(reaping)

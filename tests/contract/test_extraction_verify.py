@@ -16,7 +16,7 @@ from featurestore.model.serving import Answer, AnswerFormat, EtlRun, Keys, Verif
 from services.extraction.extraction import ExtractionService
 from services.extraction.git_transport import GitSettings
 from services.extraction.verify_keys import KeyIndex, KeySample, distinct, made_up, rows_of_keys
-from services.extraction.workers import WorkerLimits
+from services.extraction.worker_types import WorkerLimits
 from services.realtime.realtime import RealtimeService
 from tests.contract.test_extraction_etls import Repository
 from tests.support.realtime_rows import new_id, opened, rows_of

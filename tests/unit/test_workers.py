@@ -20,7 +20,8 @@ from featurestore.model.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from services.extraction.workers import EtlCode, WorkerLimits, WorkerPool
+from services.extraction.worker_types import EtlCode, WorkerLimits
+from services.extraction.workers import WorkerPool
 
 SCHEMA = pa.schema(
     [
