@@ -8,7 +8,6 @@ import signal
 import sys
 import textwrap
 import time
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -22,6 +21,7 @@ from featurestore.model.errors import (
 )
 from services.extraction.worker_types import EtlCode, WorkerLimits
 from services.extraction.workers import WorkerPool
+from tests.support.descendants import busy_grandchild, children, descendants, descriptors, gone
 
 SCHEMA = pa.schema(
     [
@@ -135,16 +135,20 @@ async def test_what_a_script_prints_does_not_reach_the_wire(pool):
 async def test_a_script_sees_no_environment_and_no_descriptors_of_ours(monkeypatch):
     monkeypatch.setenv("FEATURESTORE_TEST_VALUE", "hush")
     script = etl(
-        "import os, sys",
+        "import os, stat, sys",
+        "kinds = []",
+        "for number in range(64):",
+        "    try: kinds.append('socket' if stat.S_ISSOCK(os.fstat(number).st_mode) else 'file')",
+        "    except OSError: pass",
         "return pd.DataFrame({'environment': [' '.join(os.environ)], 'session': [os.getsid(0)],",
-        "    'sockets': [sum('socket' in os.readlink(f'/proc/self/fd/{fd}') for fd in range(3, 50)",
-        "                    if os.path.lexists(f'/proc/self/fd/{fd}'))],",
-        "    'loaded': [' '.join(sys.modules)]})",
+        "    'open': [' '.join(kinds)], 'loaded': [' '.join(sys.modules)]})",
     )
     async with WorkerPool(LIMITS) as fresh:
         seen = (await train(fresh, script)).tables[0].to_pylist()[0]
     assert "FEATURESTORE_TEST_VALUE" not in seen["environment"]
-    assert seen["sockets"] == 2  # the wire, for reading and for writing
+    assert (
+        seen["open"] == "file file file socket file file"
+    )  # nothing thrice, the wire, what it reads and writes
     assert seen["session"] != os.getsid(0)
     assert not {"grpc", "duckdb", "google.protobuf", "pydantic"} & set(seen["loaded"].split())
 
@@ -193,7 +197,7 @@ async def test_a_script_that_exits_has_raised(pool):
     assert (error.reason, error.details["type"]) == ("ETL_EXCEPTION", "SystemExit")
 
 
-async def test_a_worker_survives_the_exceptions_of_its_script(pool):
+async def test_the_next_call_works_after_an_exception_of_the_script(pool):
     script = etl("if self.df['user_id'].iloc[0] == 3: raise ValueError", "return self.df")
     await refused(pool, script, contract=SCHEMA, table=ROWS.slice(3, 1))
     result = await serve(pool, script, [ROWS.slice(0, 1)], SCHEMA)
@@ -308,52 +312,6 @@ async def test_a_worker_that_crashes_is_internal_and_the_next_call_works(pool, h
     assert (await train(pool, code(BINDING))).tables[0].num_rows == 4
 
 
-@pytest.mark.parametrize(
-    "forged",
-    [
-        "b'garbage' * 10",
-        "wire.PREFIX.pack(5, 0) + b'[1,2]'",
-        "wire.PREFIX.pack(2**31, 0)",
-        "wire.PREFIX.pack(2, 2**62) + b'{}'",
-        "wire.pack({'batches': [1]}, 3) + b'abc'",
-        "wire.pack({'batches': [1], 'failed': {'kind': 'no such'}}, 0)",
-        "wire.pack({'batches': [True]}, 0)",
-        "wire.pack({}, 0)",
-        "wire.pack({'batches': [1]}, len(evil)) + evil",
-    ],
-)
-async def test_a_forged_reply_is_a_bad_result_and_the_service_goes_on(pool, forged):
-    script = etl(
-        "import os, struct, time, pyarrow as pa",
-        "from featurestore.etl import wire",
-        "text = pa.table({'x': ['ab', 'cd', 'ef']})",
-        "stream = wire.encode_tables([text], text.schema)[1].to_pybytes()",
-        "evil = stream.replace(struct.pack('<4i', 0, 2, 4, 6), struct.pack('<4i', 0, 2, 2**30, 6))",
-        "assert evil != stream",
-        "sockets = [fd for fd in range(3, 50) if os.path.lexists(f'/proc/self/fd/{fd}')",
-        "           and 'socket' in os.readlink(f'/proc/self/fd/{fd}')]",
-        f"os.write(sockets[0], {forged})",
-        "time.sleep(60)",
-    )
-    error = await refused(pool, script, Internal, deadline_seconds=20)
-    assert error.reason == "ETL_BAD_RESULT"
-    assert (script.blob_sha256, script.path, script.class_name) not in pool._idle  # never asked again
-
-
-async def gone(pid):
-    """Wait until the process has ended; one that nobody collects stays as Z."""
-    async with asyncio.timeout(10):
-        while Path(f"/proc/{pid}").exists() and state_of(pid) != "Z":  # noqa: ASYNC110, ASYNC240 - a stranger's end
-            await asyncio.sleep(0.02)
-
-
-def state_of(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return "gone"
-
-
 async def test_a_worker_killed_while_it_was_idle_is_replaced_unseen(pool):
     script = etl("import os", "return pd.DataFrame({'pid': [os.getpid()]})")
     pid = (await train(pool, script)).tables[0]["pid"][0].as_py()
@@ -384,48 +342,25 @@ async def test_a_call_that_finds_no_free_worker_is_told_to_try_again():
         await sleeping
 
 
-def descriptors():
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def children():
-    return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
-
-
-async def started(pid_file):
-    """The pid that a script wrote there, as soon as it is there."""
-    while not (pid_file.exists() and pid_file.read_text().endswith(".")):  # noqa: ASYNC110 - another process's file
-        await asyncio.sleep(0.02)
-    return pid_file.read_text().rstrip(".")
-
-
-def endless(pid_file):
-    """A script that says who it is and never ends."""
-    return etl(
-        "import os",
-        f"with open({str(pid_file)!r}, 'w') as file: file.write(f'{{os.getpid()}}.')",
-        "while True: pass",
-    )
-
-
-async def test_kills_and_closing_leave_no_process_and_no_descriptor(tmp_path):
-    before, families = descriptors(), children()
+async def test_kills_and_closing_leave_no_process_and_no_descriptor():
+    before, families = descriptors(), descendants()
     async with WorkerPool(WorkerLimits(workers=2, workers_per_etl=2)) as small:
         await train(small, code(BINDING))
         for _ in range(3):
             with pytest.raises((DeadlineExceeded, Unavailable)):
                 await train(small, ENDLESS, deadline_seconds=0.3)
-        abandoned = asyncio.create_task(train(small, endless(tmp_path / "first")))
-        await started(tmp_path / "first")
+        abandoned = asyncio.create_task(train(small, ENDLESS))
+        worker = await busy_grandchild()
         abandoned.cancel()
         with pytest.raises(asyncio.CancelledError):
             await abandoned
-        cut_off = asyncio.create_task(train(small, endless(tmp_path / "second")))
-        await started(tmp_path / "second")
+        await gone(worker)
+        cut_off = asyncio.create_task(train(small, ENDLESS))
+        await busy_grandchild()
     with pytest.raises(Unavailable):
         await cut_off
     assert descriptors() <= before
-    assert children() <= families
+    assert descendants() <= families
 
 
 async def test_closing_does_not_wait_for_a_call_whose_worker_is_still_starting():
@@ -440,7 +375,8 @@ async def test_closing_does_not_wait_for_a_call_whose_worker_is_still_starting()
 
 SERVICE = """
 import asyncio, sys, pyarrow as pa
-from services.extraction.workers import EtlCode, WorkerPool
+from services.extraction.worker_types import EtlCode
+from services.extraction.workers import WorkerPool
 
 async def main():
     table = pa.table({"x": [1]})
@@ -454,17 +390,54 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.skipif(
-    sys.platform != "linux", reason="elsewhere a busy worker does not notice its service's end"
-)
-async def test_a_worker_in_an_endless_loop_dies_with_its_service(tmp_path):
-    pid_file = tmp_path / "pid"
-    script = endless(pid_file)
-    service = await asyncio.create_subprocess_exec(sys.executable, "-c", SERVICE, script.source)
-    pid = await started(pid_file)
+async def test_a_worker_in_an_endless_loop_dies_with_its_service():
+    service = await asyncio.create_subprocess_exec(sys.executable, "-c", SERVICE, ENDLESS.source)
+    worker = await busy_grandchild(service.pid)
     service.kill()
     await service.wait()
-    await gone(pid)
+    await gone(worker)
+
+
+async def test_the_zygotes_death_ends_its_workers_and_another_takes_its_place():
+    async with WorkerPool(WorkerLimits(workers=2)) as small:
+        cut_off = asyncio.create_task(train(small, ENDLESS))
+        worker = await busy_grandchild()
+        zygote = next(pid for pid in descendants() if worker in children(pid))
+        os.kill(zygote, signal.SIGKILL)
+        with pytest.raises(Internal) as caught:
+            await cut_off
+        assert caught.value.reason == "ETL_CRASH"
+        await gone(worker)
+        assert (await train(small, code(BINDING))).tables[0].num_rows == 4
+
+
+async def test_a_worker_makes_way_after_its_calls_and_after_any_error():
+    script = etl(
+        "import os",
+        "if self.df['user_id'].iloc[0] == 3: raise ValueError",
+        "return pd.DataFrame({'pid': [os.getpid()]})",
+    )
+    async with WorkerPool(WorkerLimits(calls_per_worker=2)) as small:
+        pids = [(await train(small, script)).tables[0]["pid"][0].as_py() for _ in range(3)]
+        assert pids[0] == pids[1] != pids[2]
+        await refused(small, script, table=ROWS.slice(3, 1))
+        assert (await train(small, script)).tables[0]["pid"][0].as_py() != pids[2]
+
+
+async def test_a_worker_that_nobody_asks_ends():
+    async with WorkerPool(WorkerLimits(idle_seconds=0.2)) as small:
+        await train(small, code(BINDING))
+        assert small.workers == 1
+        await asyncio.sleep(0.5)
+        assert small.workers == 0
+
+
+async def test_two_workers_draw_different_numbers():
+    script = etl("import random", "return pd.DataFrame({'x': [random.random()], 'y': [np.random.random()]})")
+    async with WorkerPool(WorkerLimits(calls_per_worker=1)) as small:
+        first, second = [(await train(small, script)).tables[0].to_pylist()[0] for _ in range(2)]
+    assert first["x"] != second["x"]
+    assert first["y"] != second["y"]
 
 
 async def test_batches_of_another_schema_are_a_bug_of_the_caller(pool):
