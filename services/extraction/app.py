@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import grpc.aio
 from pydantic import BaseModel, Field
@@ -13,7 +14,7 @@ from services.extraction.extraction import ExtractionService
 from services.extraction.git_transport import GitSettings
 from services.extraction.servicer import ExtractionServicer
 from services.extraction.warehouse import WarehouseSettings
-from services.extraction.worker_types import WorkerLimits
+from services.extraction.worker_types import Sandbox, WorkerLimits
 
 SERVICE = "featurestore.api.extraction.v1.ExtractionService"
 
@@ -45,9 +46,25 @@ class ExtractionSettings(BaseModel, frozen=True, extra="forbid"):
     etl_workers: int = Field(
         8, ge=1, description="Warm ETL processes, over all ETLs; one spare is kept besides."
     )
+    etl_workers_per_etl: int = Field(
+        4,
+        ge=1,
+        description="How many of them one ETL may have, so that a slow one does not block the others.",
+    )
+    etl_idle_seconds: float = Field(
+        300.0, gt=0, description="An ETL process that was not asked for so long ends."
+    )
+    etl_memory_bytes: int = Field(
+        4 * 2**30, gt=0, description="What one ETL process may allocate, beside the rows that it is given."
+    )
     etl_output_bytes: int = Field(2 * 2**30, gt=0, description="The largest result of one ETL call.")
     etl_input_bytes: int = Field(
         2 * 2**30, gt=0, description="The most training rows, in bytes, that one ETL gets."
+    )
+    sandbox: Literal["sealed", "unsafe"] = Field(
+        "sealed",
+        description="`sealed`: ETL scripts run without files, network and other processes, or, where the kernel can't do "
+        "that, not at all. `unsafe`: they run in plain processes and may do whatever this service may.",
     )
 
 
@@ -71,7 +88,11 @@ def opened(settings: ExtractionSettings, realtime: Realtime) -> ExtractionServic
             training_seconds=settings.etl_training_seconds,
             output_bytes=settings.etl_output_bytes,
             workers=settings.etl_workers,
+            workers_per_etl=settings.etl_workers_per_etl,
+            idle_seconds=settings.etl_idle_seconds,
+            memory_bytes=settings.etl_memory_bytes,
         ),
+        sandbox=Sandbox(settings.sandbox),
         etl_input_bytes=settings.etl_input_bytes,
     )
 

@@ -12,7 +12,6 @@ import resource
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 
 import pandas as pd
@@ -44,8 +43,8 @@ _ACTS: dict[str, Callable[[], object]] = {
     "read /etc/passwd": lambda: open("/etc/passwd", "rb"),
     "read another process's environment": lambda: open(f"/proc/{os.getppid()}/environ", "rb"),
     "list the root folder": lambda: os.listdir("/"),
-    "make a temporary file": lambda: tempfile.mkstemp(dir="/tmp"),
-    "write into shared memory": lambda: open("/dev/shm/featurestore-canary", "wb"),
+    "make a temporary file": lambda: os.open("/tmp", os.O_TMPFILE | os.O_RDWR),
+    "write into shared memory": lambda: os.open("/dev/shm", os.O_TMPFILE | os.O_RDWR),
     "write beside the installed packages": lambda: open(pd.__file__, "ab"),
     "remove a file": lambda: os.unlink(pd.__file__ + ".canary"),
     "open a TCP socket": lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM),

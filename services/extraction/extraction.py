@@ -33,7 +33,7 @@ from services.extraction.git_transport import GitSettings
 from services.extraction.training import Messages, QueryRows, no_messages, table_messages, whole_table
 from services.extraction.verify import Subject, Verifier, check
 from services.extraction.warehouse import Warehouse, WarehouseSettings
-from services.extraction.worker_types import WorkerLimits
+from services.extraction.worker_types import Sandbox, WorkerLimits
 from services.extraction.workers import WorkerPool
 
 T = TypeVar("T")
@@ -55,6 +55,7 @@ class ExtractionService:
         warehouse: WarehouseSettings | None = None,
         git: GitSettings | None = None,
         workers: WorkerLimits | None = None,
+        sandbox: Sandbox = Sandbox.SEALED,
         etl_input_bytes: int = 2 * 2**30,
         sample_seed: int | None = None,
     ) -> None:
@@ -64,13 +65,14 @@ class ExtractionService:
             folder: holds the warehouse; made if it is not there.
             realtime: whose log is followed, and what Verify asks.
             blob_folder: holds the scripts that were saved; None for `blobs` in the folder.
+            sandbox: how scripts are kept from harm.
             etl_input_bytes: of training rows that one ETL may get.
             sample_seed: of the keys that Verify picks; None for others each time.
         """
         self._realtime = realtime
         self._warehouse = Warehouse(folder, warehouse)
         self._follower = Follower(realtime, self._warehouse)
-        self._workers = WorkerPool(workers)
+        self._workers = WorkerPool(workers, sandbox)
         self._sources = GitSources(git)
         self._etls = EtlRuns(
             self._workers, self._sources, BlobCache(blob_folder or folder / "blobs"), workers

@@ -53,7 +53,7 @@ class WorkerLimits:
     serving_seconds: float = 2.0
     training_seconds: float = 300.0
     output_bytes: int = 2 * 2**30
-    memory_bytes: int = 2 * 2**30
+    memory_bytes: int = 4 * 2**30
     workers: int = 8
     workers_per_etl: int = 4
     calls_per_worker: int = 500

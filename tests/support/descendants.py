@@ -29,6 +29,11 @@ def descriptors():
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - the length is all that is wanted
 
 
+def resident_bytes():
+    """The memory that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def cpu_ticks(pid):
     """The hundredths of a second that it has computed; 0 if it is gone."""
     try:
