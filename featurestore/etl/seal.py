@@ -15,7 +15,7 @@ from pathlib import Path
 
 from featurestore.etl import landlock, seccomp
 from featurestore.etl.control import Caps
-from featurestore.etl.syscalls import CLOSE_RANGE, call, machine, prctl
+from featurestore.etl.syscalls import CLOSE_RANGE, call, keep_capabilities, machine, prctl
 
 NOBODY = 65534
 """Whom a worker of root becomes."""
@@ -23,7 +23,8 @@ NOBODY = 65534
 WIRE = 3
 """The one descriptor that a worker keeps, after three that lead nowhere."""
 
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_KEEPCAPS, _PR_SET_NO_NEW_PRIVS = 1, 4, 8, 38
+_CAP_DAC_READ_SEARCH = 1 << 2
 _OPEN_FILES = 64
 _LAST = 2**31 - 1
 
@@ -34,15 +35,18 @@ class Seal:
 
     Attributes:
         rules: a descriptor of Landlock's rules.
+        private: the libraries lie where only root may read.
     """
 
     rules: int
+    private: bool
 
     @classmethod
     def prepare(cls) -> Seal:
         """Raises CannotSeal: this kernel or machine lacks something; the text says what."""
         machine()
-        return cls(landlock.ruleset(landlock.readable()))
+        folders = list(landlock.readable())
+        return cls(landlock.ruleset(folders), private=not all(map(_anybody_may_read, folders)))
 
     def apply(self, caps: Caps, wire: int) -> None:
         """Seal this process, which was just forked and has one thread; `wire` becomes descriptor 3.
@@ -53,15 +57,33 @@ class Seal:
         rules = _kept((wire, self.rules))
         _limit(caps)
         if os.getuid() == 0:
-            os.setgroups([])
-            os.setresgid(NOBODY, NOBODY, NOBODY)
-            os.setresuid(NOBODY, NOBODY, NOBODY)
+            _become_nobody(who_reads_all=self.private)
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # after the user, whose change forgets it
         prctl(_PR_SET_DUMPABLE, 0)
         prctl(_PR_SET_NO_NEW_PRIVS, 1)
         landlock.apply(rules)
         os.close(rules)
         seccomp.apply(seccomp.program(os.getpid()))
+
+
+def _anybody_may_read(folder: Path) -> bool:
+    return all(each.stat().st_mode & 0o001 for each in (folder, *folder.parents))
+
+
+def _become_nobody(*, who_reads_all: bool) -> None:
+    """Give up root.
+
+    Args:
+        who_reads_all: may still read files whatever their modes, since otherwise no script could import anything.
+            Landlock decides which files.
+    """
+    os.setgroups([])
+    os.setresgid(NOBODY, NOBODY, NOBODY)
+    if who_reads_all:
+        prctl(_PR_SET_KEEPCAPS, 1)
+    os.setresuid(NOBODY, NOBODY, NOBODY)
+    if who_reads_all:
+        keep_capabilities(_CAP_DAC_READ_SEARCH)
 
 
 def _kept(descriptors: tuple[int, int]) -> int:

@@ -70,6 +70,21 @@ def prctl(option: int, *arguments: int) -> None:
         raise OSError(error, os.strerror(error))
 
 
+def keep_capabilities(mask: int) -> None:
+    """Give up all capabilities but these, a bit each.
+
+    Raises:
+        OSError: one of them was given up before.
+    """
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    sets = (ctypes.c_uint32 * 6)(mask, mask, 0, 0, 0, 0)  # effective, permitted, inheritable: lower, then upper half
+    if _LIBC.capset(header, sets) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+
+
+_CAPABILITY_VERSION_3 = 0x20080522
+
 # Landlock and close_range are younger than the split of the tables: one number everywhere.
 CLOSE_RANGE = 436
 LANDLOCK_CREATE_RULESET, LANDLOCK_ADD_RULE, LANDLOCK_RESTRICT_SELF = 444, 445, 446

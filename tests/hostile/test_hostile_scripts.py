@@ -15,6 +15,8 @@ from services.extraction.workers import WorkerPool
 from tests.hostile.corpus import ATTACKS, EXCESSES, tried_together
 from tests.support.descendants import descendants, descriptors, resident_bytes
 
+# How Python and the corpus show what the seal refused, where it is no PermissionError.
+OTHER_REFUSALS = {"ValueError", "SubprocessError", "OSError"}
 ROWS = pa.table({"x": [1, 2, 3]})
 HONEST = "from etl_abc import AbstractEtl\nclass Etl(AbstractEtl):\n    def extract(self):\n        return self.df\n"
 
@@ -49,7 +51,7 @@ async def pool():
 async def test_a_hostile_script_gets_nothing_and_the_next_call_is_healthy(pool, attack):
     reason, kind = await outcome(pool, attack.source)
     assert kind != "ItSucceeded", attack.name
-    assert reason in {"ETL_SANDBOX", "ETL_EXCEPTION", "returned"}, (reason, kind)
+    assert reason == "ETL_SANDBOX" or kind in OTHER_REFUSALS or reason == "returned", (reason, kind)
     assert (await run(pool, HONEST)).tables == [ROWS]
 
 
