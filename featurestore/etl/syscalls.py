@@ -77,7 +77,9 @@ def keep_capabilities(mask: int) -> None:
         OSError: one of them was given up before.
     """
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    sets = (ctypes.c_uint32 * 6)(mask, mask, 0, 0, 0, 0)  # effective, permitted, inheritable: lower, then upper half
+    sets = (ctypes.c_uint32 * 6)(
+        mask, mask, 0, 0, 0, 0
+    )  # effective, permitted, inheritable: lower, then upper half
     if _LIBC.capset(header, sets) != 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))

@@ -9,14 +9,14 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import Self, TypeAlias, TypeVar
 
 import pyarrow as pa
 
 from featurestore.etl import wire
 from featurestore.model.errors import DeadlineExceeded, FeatureStoreError, Internal, Unavailable
 from featurestore.model.schema import plain
-from services.extraction import contracts
+from services.extraction import checking
 from services.extraction.launchers import PlainLauncher, SealedLauncher
 from services.extraction.worker_pool_errors import bad_result, crashed, reported
 from services.extraction.worker_protocol import BadReply, Launcher, Worker, WorkerDied
@@ -189,8 +189,10 @@ class WorkerPool:
         worker.loaded = bool(reply.get("loaded"))
         if "failed" in reply:
             raise reported(reply["failed"])
-        results, schema = await _run_blocking(stream.size, _checked, reply, stream, len(tables), contract)
-        undecided = tuple(str(name) for name in reply.get("undecided", ()))
+        results, schema = await _run_blocking(
+            stream.size, checking.checked, reply, stream, len(tables), contract
+        )
+        undecided = checking.names(reply.get("undecided", []))
         return EtlResult(results, schema, undecided, worker.libraries)
 
     @asynccontextmanager
@@ -366,29 +368,6 @@ def _late(code: EtlCode, seconds: float, *, started: bool) -> FeatureStoreError:
 
 def _closing() -> Unavailable:
     return Unavailable("ETL_BUSY", "the ETL workers are being shut down; try again")
-
-
-def _checked(
-    reply: dict[str, Any], stream: pa.Buffer, expected: int, contract: pa.Schema | None
-) -> tuple[list[pa.Table], pa.Schema]:
-    """The tables of a reply, validated in full: a script may have forged them."""
-    counts = reply.get("batches")
-    if not (isinstance(counts, list) and len(counts) == expected and all(type(n) is int for n in counts)):
-        raise BadReply("it does not announce one result per input")
-    try:
-        tables = wire.decode_tables(counts, stream)
-        for table in tables:
-            table.validate(full=True)
-    except (pa.ArrowException, OSError) as error:
-        raise BadReply("its bytes are no valid Arrow stream") from error
-    schema = plain(tables[0].schema)
-    if len(set(schema.names)) != len(schema.names):
-        raise BadReply("two columns have the same name")
-    if contract is not None:
-        contracts.check(schema, contract)
-    return [
-        table if table.schema.equals(schema, check_metadata=True) else table.cast(schema) for table in tables
-    ], schema
 
 
 async def _run_blocking(size: int, work: Callable[..., _Result], *arguments: object) -> _Result:
