@@ -336,6 +336,8 @@ class Front:
             )
         if cold is not None and cold.last_error:
             problems.append(f"the warehouse does not follow the log: {cold.last_error}")
+        if cold is not None and cold.etls_refused:
+            problems.append(cold.etls_refused)
         return StoreStatus(
             realtime_version=hot.version if hot else None,
             warehouse_version=cold.warehouse_version if cold else None,

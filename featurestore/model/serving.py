@@ -247,12 +247,13 @@ class RealtimeStatus:
 
 @dataclass(frozen=True, slots=True)
 class ExtractionStatus:
-    """Extraction at a glance: how far the warehouse has followed the log."""
+    """Extraction at a glance: how far the warehouse has followed the log, and whether ETLs are run."""
 
     warehouse_version: Version
     etl_workers: int
     following: bool
     last_error: str = ""
+    etls_refused: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,6 +138,7 @@ def extraction_status_to_proto(status: ExtractionStatus) -> pb.GetStatusResponse
         etl_worker_count=status.etl_workers,
         following=status.following,
         last_error=status.last_error,
+        etls_refused=status.etls_refused,
     )
 
 
@@ -153,4 +154,5 @@ def extraction_status_from_proto(message: pb.GetStatusResponse) -> ExtractionSta
         message.etl_worker_count,
         message.following,
         message.last_error,
+        message.etls_refused,
     )

@@ -154,6 +154,7 @@ class ExtractionService:
             etl_workers=self._workers.workers,
             following=self._follower.following,
             last_error=self._follower.last_error,
+            etls_refused=self._workers.refusal,
         )
 
     async def _up_to(self, at_least: Version) -> Version:

@@ -264,7 +264,7 @@ async def _in_halves(
 def _of_the_etl(error: FeatureStoreError) -> bool:
     """Whether the script or its result is at fault, and not something between us and it."""
     return error.reason == "CONTRACT_BROKEN" or (
-        error.reason.startswith("ETL_") and error.reason not in {"ETL_BUSY", "ETL_SOURCE"}
+        error.reason.startswith("ETL_") and error.reason not in {"ETL_BUSY", "ETL_SOURCE", "ETL_UNSEALED"}
     )
 
 

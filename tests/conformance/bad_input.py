@@ -517,6 +517,23 @@ CASES = [
         train_command("no_frame.py"),
     ),
     Case(
+        "ExtractTrain",
+        "PERMISSION_DENIED",
+        "ETL_SANDBOX",
+        trained("curious.py"),
+        "line 4 of curious.py",
+        train_command("curious.py"),
+    ),
+    Case(
+        "ExtractTrain",
+        "RESOURCE_EXHAUSTED",
+        "ETL_MEMORY",
+        trained("greedy.py"),
+        "line 5 of greedy.py",
+        train_command("greedy.py"),
+    ),
+    Case("ExtractTrain", "INTERNAL", "ETL_CRASH", trained("exits.py"), "exits.py", train_command("exits.py")),
+    Case(
         "ExtractTrain", PRECONDITION, "ETL_OUTPUT_TYPE", trained("sets.py"), "odd", train_command("sets.py")
     ),
     Case(
@@ -566,6 +583,30 @@ CASES = [
         features("none_on_few.py"),
         "NoneType",
         live_command("none_on_few.py"),
+    ),
+    Case(
+        "ExtractRealtime",
+        "PERMISSION_DENIED",
+        "ETL_SANDBOX",
+        features("curious_on_few.py"),
+        "line 5 of curious_on_few.py",
+        live_command("curious_on_few.py"),
+    ),
+    Case(
+        "ExtractRealtime",
+        "RESOURCE_EXHAUSTED",
+        "ETL_MEMORY",
+        features("greedy_on_few.py"),
+        "line 5 of greedy_on_few.py",
+        live_command("greedy_on_few.py"),
+    ),
+    Case(
+        "ExtractRealtime",
+        "INTERNAL",
+        "ETL_CRASH",
+        features("exits_on_few.py"),
+        "exits_on_few.py",
+        live_command("exits_on_few.py"),
     ),
     Case(
         "ExtractRealtime",

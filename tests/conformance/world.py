@@ -29,8 +29,17 @@ SCRIPTS = {
     + "        import pandas as pd\n        return pd.DataFrame({'nothing': pd.Series([None] * len(self.df), dtype=object)})\n",
     "sets.py": HEADER
     + "        import pandas as pd\n        return pd.DataFrame({'odd': [{1, 2}] * len(self.df)})\n",
+    "greedy.py": HEADER + "        import numpy as np\n        return np.ones(2_000_000_000)\n",
+    "curious.py": HEADER + "        users = open('/etc/passwd').read()\n        return self.df\n",
+    "exits.py": HEADER + "        import os\n        os._exit(3)\n",
+    "curious_on_few.py": HEADER
+    + "        if len(self.df) < 3:\n            open('/etc/passwd')\n        return self.df[['user_id']]\n",
+    "greedy_on_few.py": HEADER
+    + "        if len(self.df) < 3:\n            held = bytearray(2**34)\n        return self.df[['user_id']]\n",
+    "exits_on_few.py": HEADER
+    + "        import os\n        if len(self.df) < 3:\n            os._exit(3)\n        return self.df[['user_id']]\n",
     "huge.py": HEADER
-    + "        import numpy as np, pandas as pd\n        return pd.DataFrame({'zeros': np.zeros(280_000_000)})\n",
+    + "        import numpy as np, pandas as pd\n        return pd.DataFrame(np.zeros((280_000_000, 1)), columns=['zeros'], copy=False)\n",
     # These are honest over all rows and break on the rows of one key.
     "breaks_contract.py": HEADER
     + "        f = self.df[['user_id']].copy()\n        f['mean'] = 1.5 if len(self.df) < 3 else 1\n        return f\n",

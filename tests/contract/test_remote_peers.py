@@ -154,7 +154,12 @@ CALLS = {
         ("run_etl", (RUN, ARROW_ANSWER, AnswerFormat.ROWS), {}, ROWS_ANSWER),
         ("verify", ("qry_1", FORM, RUN, ("user_id",), 10), {}, REPORT),
         ("verify", ("qry_1", FORM, None, ("user_id",), 10), {}, REPORT),
-        ("status", (), {}, ExtractionStatus(VERSION, 2, following=True, last_error="")),
+        (
+            "status",
+            (),
+            {},
+            ExtractionStatus(VERSION, 2, following=True, last_error="", etls_refused="no Landlock"),
+        ),
     ],
 }
 STREAM_CALLS = [

@@ -477,12 +477,15 @@ class GetStatusResponse(_message.Message):
     ETL_WORKER_COUNT_FIELD_NUMBER: _builtins.int
     FOLLOWING_FIELD_NUMBER: _builtins.int
     LAST_ERROR_FIELD_NUMBER: _builtins.int
+    ETLS_REFUSED_FIELD_NUMBER: _builtins.int
     etl_worker_count: _builtins.int
     """Warm ETL workers."""
     following: _builtins.bool
     """It follows the log now."""
     last_error: _builtins.str
     """Of the last attempt to follow; empty when all is well."""
+    etls_refused: _builtins.str
+    """Why no ETL is run at all, such as a kernel that can't seal their workers; empty when they are."""
     @_builtins.property
     def warehouse_version(self) -> _common_pb2.Version:
         """What the warehouse holds."""
@@ -494,10 +497,11 @@ class GetStatusResponse(_message.Message):
         etl_worker_count: _builtins.int = ...,
         following: _builtins.bool = ...,
         last_error: _builtins.str = ...,
+        etls_refused: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["warehouse_version", b"warehouse_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etl_worker_count", b"etl_worker_count", "following", b"following", "last_error", b"last_error", "warehouse_version", b"warehouse_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etl_worker_count", b"etl_worker_count", "etls_refused", b"etls_refused", "following", b"following", "last_error", b"last_error", "warehouse_version", b"warehouse_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
