@@ -14,7 +14,8 @@ def warm(world: World) -> World:
     """The world with all that the cases save on purpose."""
     assert world.query
     assert world.other_query
-    for path in ("good.py", "breaks_contract.py", "raises_on_few.py", "endless_on_few.py", "none_on_few.py"):
+    on_few = ("raises", "endless", "none", "curious", "greedy", "exits")
+    for path in ("good.py", "breaks_contract.py", *(f"{what}_on_few.py" for what in on_few)):
         world.etl(path)
     return world
 
