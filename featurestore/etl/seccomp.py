@@ -17,10 +17,10 @@ _ANY = (
     "read", "write", "readv", "writev", "pread64", "pwrite64", "lseek", "close", "dup", "open", "openat", "stat",
     "fstat", "lstat", "newfstatat", "statx", "access", "faccessat", "faccessat2", "readlink", "readlinkat",
     "getdents64", "getcwd", "munmap", "mprotect", "mremap", "madvise", "brk", "futex", "set_robust_list", "rseq",
-    "membarrier", "sched_yield", "sched_getaffinity", "getcpu", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn",
+    "membarrier", "sched_yield", "getcpu", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn",
     "sigaltstack", "restart_syscall", "poll", "ppoll", "select", "pselect6", "nanosleep", "clock_nanosleep",
     "clock_gettime", "clock_getres", "gettimeofday", "time", "times", "getrandom", "getpid", "gettid", "getppid",
-    "getsid", "getuid", "geteuid", "getgid", "getegid", "getrlimit", "getrusage", "sysinfo", "uname", "recvfrom",
+    "getuid", "geteuid", "getgid", "getegid", "getrlimit", "getrusage", "sysinfo", "uname", "recvfrom",
     "recvmsg", "exit", "exit_group",
 )  # fmt: skip
 
@@ -69,7 +69,9 @@ def program(pid: int, on: Machine | None = None) -> bytes:
         ("kill", _one_of(0, (pid,))),
         ("tgkill", _one_of(0, (pid,))),
         ("sendto", _null(4)),
-        ("prlimit64", _null(2)),
+        ("prlimit64", _own_limits(pid)),
+        ("sched_getaffinity", _one_of(0, (0, pid))),
+        ("getsid", _one_of(0, (0, pid))),
         (
             "clone3",
             [(_RETURN, 0, 0, _REFUSE | errno.ENOSYS)],
@@ -134,3 +136,18 @@ def _unless_masked(argument: int, mask: int) -> list[_Instruction]:
 
 def _null(argument: int) -> list[_Instruction]:
     return [_low(argument), (_EQUAL, 0, 3, 0), _high(argument), (_EQUAL, 0, 1, 0), _END_ALLOWED, _END_REFUSED]
+
+
+def _own_limits(pid: int) -> list[_Instruction]:
+    """Looking at one's own limits: those of others are readable for their user, and setting is not for scripts."""
+    return [
+        _low(0),
+        (_EQUAL, 1, 0, 0),
+        (_EQUAL, 0, 4, pid),
+        _low(2),
+        (_EQUAL, 0, 2, 0),
+        _high(2),
+        (_EQUAL, 1, 0, 0),
+        _END_REFUSED,
+        _END_ALLOWED,
+    ]

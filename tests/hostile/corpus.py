@@ -169,6 +169,8 @@ PROCESSES = _family(
         "becomes a leader": "reached(os.setpgid, 0, 0)",
         "changes its priority": "os.nice(1); got('changed')",
         "chooses its processor": "os.sched_setaffinity(0, os.sched_getaffinity(0)); got('chosen')",
+        "asks where its parent runs": "got(os.sched_getaffinity(os.getppid()))",
+        "asks for its parent's session": "got(os.getsid(os.getppid()))",
         "limits its parent": "resource.prlimit(os.getppid(), resource.RLIMIT_NOFILE); got('seen')",
         "raises its limits": "resource.setrlimit(resource.RLIMIT_CORE, resource.getrlimit(resource.RLIMIT_CORE)); got('set')",
         "outlives its service": "got(libc.prctl(1, 0, 0, 0, 0) == 0)",
