@@ -66,7 +66,8 @@ FORGED = {
     "        assert evil != good; answer(evil, told)",
     "two columns of one name": "t = pa.table([pa.array([1]), pa.array([2])], names=['x', 'x'])\n"
     "        answer(wire.encode_tables([t], t.schema)[1].to_pybytes(), told)",
-    "a mapping that it keeps": "os.pwrite(reply, bytes(8192), 0); held = mmap.mmap(reply, 8192)\n        answer(good, told)",
+    "a mapping that it keeps": "text = json.dumps(told).encode(); os.pwrite(reply, good + text, 0)\n"
+    "        held = mmap.mmap(reply, len(good + text)); answer(good, told)",
     "an answer before it was asked": "control.send(wire_socket, {'header': 2, 'body': 0}); time.sleep(60)",
     "two answers": "text = json.dumps(told).encode(); os.pwrite(reply, good + text, 0)\n"
     "        for _ in range(2): control.send(wire_socket, {'header': len(text), 'body': len(good) + 1})\n        time.sleep(60)",
