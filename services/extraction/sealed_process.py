@@ -37,14 +37,17 @@ class SealedWorker:
         self._ended = ended
         self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._loop = asyncio.get_running_loop()
+        self._awaited: asyncio.Future[bytes] | None = None
+        self._broken: WorkerDied | BadReply | None = None
         self._loop.add_reader(handle, self._note_the_end)
+        self._loop.add_reader(wire, self._arrive)
         self.libraries = libraries
         self.loaded = False
 
     @property
     def alive(self) -> bool:
-        """See `Worker`."""
-        return not self._gone.done()
+        """See `Worker`; one that broke its connection is as good as gone."""
+        return not self._gone.done() and self._broken is None
 
     @property
     def printed(self) -> str:
@@ -58,7 +61,7 @@ class SealedWorker:
             WorkerDied: it ended before that.
             BadReply: it could not be sealed, or is out of its mind.
         """
-        packet = await self._packet()
+        packet = await self._packet(self._expect())
         try:
             control.decode(packet, control.ANSWER)
         except control.BadMessage as error:  # nothing hostile runs in it yet: what it says may be shown
@@ -77,15 +80,17 @@ class SealedWorker:
             os.close(request)
             raise
         try:
+            awaited = self._expect()
             try:
                 control.send(
                     self._wire, {"header": len(padded), "body": body.size}, (request, reply)
                 )  # one small packet at a time: there is always room
             except ConnectionError as error:
+                self._awaited = None
                 raise WorkerDied from error
             finally:
                 os.close(request)
-            return _taken(await self._packet(), reply, body_limit)
+            return _taken(await self._packet(awaited), reply, body_limit)
         finally:
             os.close(reply)
 
@@ -100,7 +105,9 @@ class SealedWorker:
     def kill(self) -> None:
         """See `Worker`."""
         self.terminate()
-        self._wire.close()
+        if self._wire.fileno() >= 0:
+            self._loop.remove_reader(self._wire)
+            self._wire.close()
 
     async def wait(self) -> int | None:
         """See `Worker`."""
@@ -113,27 +120,39 @@ class SealedWorker:
             os.close(self._handle)
             self._handle = None
             self._gone.set_result(None)
+            self._arrive()  # the end of its wire, if that was not seen before its own
 
-    async def _packet(self) -> bytes:
-        """The next packet, or WorkerDied: its wire or its life ended. Descriptors that come along are refused."""
-        arrived = self._loop.create_future()
+    def _expect(self) -> asyncio.Future[bytes]:
+        """Whatever comes from now on is an answer."""
+        if self._broken is not None:
+            raise self._broken
+        self._awaited = self._loop.create_future()
+        return self._awaited
 
-        def wake() -> None:
-            if not arrived.done():
-                arrived.set_result(None)
-
-        self._loop.add_reader(self._wire, wake)
+    async def _packet(self, awaited: asyncio.Future[bytes]) -> bytes:
         try:
-            await asyncio.wait({arrived, self._gone}, return_when=asyncio.FIRST_COMPLETED)
+            return await awaited
         finally:
-            self._loop.remove_reader(self._wire)
+            self._awaited = None
+
+    def _arrive(self) -> None:
+        """Take the next packet. Descriptors that come along are refused, and so is what nobody asked for."""
+        if self._wire.fileno() < 0 or self._broken is not None:
+            return
         try:
             packet = self._wire.recv(control.MESSAGE_BYTES + 1)
-        except (BlockingIOError, ConnectionError) as error:
-            raise WorkerDied from error
-        if not packet:
-            raise WorkerDied
-        return packet
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            packet = b""
+        awaited = self._awaited if self._awaited is not None and not self._awaited.done() else None
+        if packet and awaited is not None:
+            awaited.set_result(packet)
+            return
+        self._broken = BadReply("it speaks when it was not asked") if packet else WorkerDied()
+        self._loop.remove_reader(self._wire)
+        if awaited is not None:
+            awaited.set_exception(self._broken)
 
 
 def _taken(packet: bytes, reply: int, body_limit: int) -> tuple[dict[str, Any], pa.Buffer]:

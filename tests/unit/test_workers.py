@@ -16,10 +16,11 @@ from featurestore.model.errors import (
     DeadlineExceeded,
     FailedPrecondition,
     Internal,
+    PermissionDenied,
     ResourceExhausted,
     Unavailable,
 )
-from services.extraction.worker_types import EtlCode, WorkerLimits
+from services.extraction.worker_types import EtlCode, Sandbox, WorkerLimits
 from services.extraction.workers import WorkerPool
 from tests.support.descendants import busy_grandchild, children, descendants, descriptors, gone
 
@@ -454,3 +455,54 @@ async def test_a_warm_one_row_call_is_printed_with_its_cost(pool, capsys):
         times.append(time.perf_counter() - start)
     with capsys.disabled():
         sys.stdout.write(f"\n    warm one-row ETL call: p50 {sorted(times)[60] * 1e3:.2f} ms\n")
+
+
+# Where somebody insists: plain processes
+
+
+async def test_plain_processes_run_scripts_and_are_killed_and_replaced_as_sealed_ones_are():
+    async with WorkerPool(LIMITS, Sandbox.UNSAFE) as plain:
+        assert (await train(plain, code(BINDING))).tables[0].num_rows == 4
+        assert (await serve(plain, code(BINDING), [ROWS.slice(3, 1)])).tables[0].num_rows == 1
+        error = await refused(plain, etl("raise KeyError('x')"))
+        assert (error.reason, error.details["line"]) == ("ETL_EXCEPTION", "5")
+        error = await refused(plain, ENDLESS, DeadlineExceeded, deadline_seconds=8)
+        assert error.reason == "ETL_TIMEOUT"
+        error = await refused(plain, etl("import os", "os._exit(7)"), Internal)
+        assert (error.reason, error.details["exit_code"]) == ("ETL_CRASH", "7")
+        big = etl("return pd.DataFrame({'x': np.zeros(60_000_000)})")
+        assert (await refused(plain, big, ResourceExhausted)).reason == "ETL_OUTPUT"
+        assert (await train(plain, code(BINDING))).tables[0].num_rows == 4
+
+
+async def test_a_refusal_by_the_system_is_the_scripts_own_exception_in_a_plain_process():
+    script = etl("raise PermissionError('no')")
+    async with WorkerPool(LIMITS, Sandbox.UNSAFE) as plain:
+        assert (await refused(plain, script)).reason == "ETL_EXCEPTION"
+
+
+async def test_a_forbidden_act_and_too_much_memory_are_named_with_the_scripts_line(pool):
+    error = await refused(pool, etl("frame = self.df", "open('/etc/passwd')"), PermissionDenied)
+    assert (error.reason, error.details["line"], error.details["path"]) == (
+        "ETL_SANDBOX",
+        "6",
+        "features/etl.py",
+    )
+    error = await refused(pool, etl("frame = self.df", "bytearray(2**40)"), ResourceExhausted)
+    assert (error.reason, error.details["line"]) == ("ETL_MEMORY", "6")
+    nested = etl(f"return {'(' * 5000}1{')' * 5000}")
+    assert (await refused(pool, nested)).reason == "ETL_SOURCE"
+
+
+async def test_late_imports_and_threads_work_in_a_sealed_worker(pool):
+    script = etl(
+        "import sqlite3, xml.dom.minidom, wave, concurrent.futures",
+        "from pandas.tseries.holiday import USFederalHolidayCalendar",
+        "with concurrent.futures.ThreadPoolExecutor(2) as threads: doubled = list(threads.map(lambda x: 2 * x, range(4)))",
+        "count = sqlite3.connect(':memory:').execute('select 42').fetchone()[0]",
+        "zoned = pd.Series(pd.to_datetime(['2026-07-01'])).dt.tz_localize('Europe/Berlin')",
+        "return pd.DataFrame({'doubled': doubled, 'count': count, 'hour': zoned.dt.tz_convert('UTC').dt.hour[0]})",
+    )
+    rows = (await train(pool, script)).tables[0].to_pylist()
+    assert [row["doubled"] for row in rows] == [0, 2, 4, 6]
+    assert (rows[0]["count"], rows[0]["hour"]) == (42, 22)
