@@ -122,7 +122,7 @@ class Serving:
             token = self._cache.begin()
             try:
                 rows, values = self._rows(cursor, query_id, prepared, missing)
-                parts = answers.encoded(answers.split(rows, _as_table(missing)), answer_format)
+                parts = answers.encoded(_split(rows, missing), answer_format)
                 part_of.update(zip(missing.tuples, parts, strict=True))
                 if keep:
                     self._keep(token, (number, answer_format), prepared, missing, values, parts)
@@ -218,6 +218,10 @@ def _check_leaves(keys: ConvertedKeys) -> None:
     """Refuse a key that no answer could hold, whether it is asked for alone or among others."""
     if any(column.engine_type in ("HUGEINT", "UHUGEINT") for column in keys.columns):
         _as_table(keys)
+
+
+def _split(rows: pa.RecordBatch, keys: ConvertedKeys) -> list[pa.RecordBatch]:
+    return [rows] if len(keys.tuples) == 1 else answers.split(rows, _as_table(keys))
 
 
 def _as_table(keys: ConvertedKeys) -> pa.Table:
