@@ -62,6 +62,11 @@ class AnswerCache:
         return self._limit > 0
 
     @property
+    def limit(self) -> int:
+        """Bytes."""
+        return self._limit
+
+    @property
     def watched(self) -> Mapping[str, frozenset[str]]:
         """By table, the columns that answers depend on; never changed in place."""
         return self._watched

@@ -14,7 +14,7 @@ Name: TypeAlias = tuple[object, ...]
 Holders: TypeAlias = "dict[object, Kept | set[Kept]]"
 """Of one place, by value: the answers that depend on it."""
 
-_ENTRY_BYTES: Final = 578
+ENTRY_BYTES: Final = 578
 """What an answer takes beside its message, its key and its touches. Measured; see the test of memory."""
 _TOUCH_BYTES: Final = 16
 """What a touch takes in its answer; what it takes among the holders is asked of them."""
@@ -91,5 +91,5 @@ class CacheStatus:
 def size_of(name: Name, message: bytes, depends: Dependence) -> int:
     """Bytes, about; a value that is both in the name and a touch is there once."""
     key = name[-1] if isinstance(name[-1], tuple) else ()
-    size = len(message) + _ENTRY_BYTES + _TOUCH_BYTES * len(depends.touches) + sum(map(getsizeof, key))
+    size = len(message) + ENTRY_BYTES + _TOUCH_BYTES * len(depends.touches) + sum(map(getsizeof, key))
     return size + sum(getsizeof(value) for _, _, value in depends.touches if value not in key)

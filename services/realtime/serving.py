@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
@@ -21,8 +22,10 @@ from featurestore.model.serving import Answer, AnswerFormat, AnswerInfo, Keys, K
 from services.realtime import answers
 from services.realtime.answers import Part
 from services.realtime.cache import AnswerCache
+from services.realtime.costs import Costs, Subject
+from services.realtime.kept import Fate, Name
 from services.realtime.lane import Lane
-from services.realtime.plans import Plans, Prepared
+from services.realtime.plans import Plans, Prepared, check_cacheable
 from services.realtime.rows import plain_rows, planned_rows, run
 from services.realtime.touches import dependences
 from services.realtime.watchman import Watchman
@@ -37,10 +40,16 @@ _MOST_CHAINED: Final = 20_000
 """Keys times values of chains that answers of one statement are registered under."""
 
 
+class TooMuchAtOnceError(Exception):
+    """The answers of one statement would all depend on so many values that none is kept: fewer keys may do."""
+
+
 class Serving:
     """Runs saved queries on the tables as they are, and notices when they no longer fit."""
 
-    def __init__(self, lane: Lane, plans: Plans, cache: AnswerCache, watchman: Watchman) -> None:
+    def __init__(
+        self, lane: Lane, plans: Plans, cache: AnswerCache, watchman: Watchman, costs: Costs
+    ) -> None:
         """Serve from an engine.
 
         Args:
@@ -48,11 +57,13 @@ class Serving:
             plans: how queries are served.
             cache: answers from before; the lane tells it of writes.
             watchman: looks at some of the answers again.
+            costs: told of what answers cost that could have been kept.
         """
         self._lane = lane
         self._plans = plans
         self._cache = cache
         self._watchman = watchman
+        self._costs = costs
 
     def answer(
         self,
@@ -119,6 +130,7 @@ class Serving:
                     part_of[each] = Part(kept.message, kept.row_count)
         missing = ConvertedKeys(keys.columns, tuple(each for each in distinct if each not in part_of))
         if missing.tuples:
+            began = time.monotonic()
             token = self._cache.begin()
             try:
                 rows, values = self._rows(cursor, query_id, prepared, missing)
@@ -128,6 +140,8 @@ class Serving:
                     self._keep(token, (number, answer_format), prepared, missing, values, parts)
             finally:
                 self._cache.end(token)
+            if keep:
+                self._costs.add(Subject.of(query_id, prepared), time.monotonic() - began)
             self._watchman.consider(query_id, prepared, missing)
         info = AnswerInfo(query_id, version, from_cache=not missing.tuples)
         parts = [part_of[each] for each in keys.tuples]
@@ -142,12 +156,67 @@ class Serving:
         values: Values,
         parts: Sequence[Part],
     ) -> None:
-        used = sum(len(each or ()) for each in values.values())
-        if used * len(keys.tuples) > _MOST_CHAINED:
+        if _too_many_chained(keys, values):
             return  # every key would be said to depend on the values of all
         found = dependences(prepared.plan, keys, values)
         for each, part, depends in zip(keys.tuples, parts, found, strict=True):
             self._cache.put(token, (*which, each), part.message, part.row_count, depends)
+
+    def compute(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        subject: Subject,
+        keys: ConvertedKeys,
+        answer_format: AnswerFormat,
+    ) -> dict[tuple[KeyValue, ...], Fate | None]:
+        """Have the answers for these keys kept without pushing others out; asks nothing of the watchman, counts nothing.
+
+        Args:
+            keys: each of them once.
+
+        Returns:
+            What became of each key's answer; None if it was there before, and was not computed.
+
+        Raises:
+            FailedPrecondition: `NOT_CACHEABLE`, `QUERY_SCHEMA_CHANGED`.
+            ResourceExhausted: `ANSWER_TOO_LARGE`, `QUERY_MEMORY`; likewise TooMuchAtOnceError: fewer keys may do.
+            InvalidArgument: `SQL_VALUE`, `KEY_VALUE`.
+        """
+        return self._stable(lambda: self._compute(cursor, subject, keys, answer_format))
+
+    def _compute(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        subject: Subject,
+        keys: ConvertedKeys,
+        answer_format: AnswerFormat,
+    ) -> dict[tuple[KeyValue, ...], Fate | None]:
+        prepared = self._plans.prepared(cursor, subject.query_id, subject.form, keys.columns)
+        check_cacheable(prepared)
+        fates: dict[tuple[KeyValue, ...], Fate | None] = dict.fromkeys(keys.tuples)
+        names: dict[tuple[KeyValue, ...], Name] = {
+            each: (prepared.number, answer_format, each) for each in keys.tuples
+        }
+        absent = set(self._cache.missing(list(names.values())))
+        missing = ConvertedKeys(keys.columns, tuple(each for each, name in names.items() if name in absent))
+        if not missing.tuples:
+            return fates
+        token = self._cache.begin()
+        try:
+            rows, values = self._rows(cursor, subject.query_id, prepared, missing)
+            if _too_many_chained(missing, values):
+                raise TooMuchAtOnceError
+            batches = answers.split(rows, _as_table(missing))
+            found = dependences(prepared.plan, missing, values)
+            for each, batch, depends in zip(missing.tuples, batches, found, strict=True):
+                [part] = answers.encoded([batch], answer_format)
+                fates[each] = self._cache.put(
+                    token, names[each], part.message, part.row_count, depends, make_room=False
+                )
+                time.sleep(0)  # whoever waits for the interpreter goes first
+        finally:
+            self._cache.end(token)
+        return fates
 
     def sample_keys(
         self, cursor: duckdb.DuckDBPyConnection, form: QueryForm, index_key: tuple[str, ...], count: int
@@ -184,6 +253,10 @@ class Serving:
         columns = check_key_columns(form, index_key)
         return self._stable(lambda: self._plans.prepared(cursor, query_id, form, columns))
 
+    def known(self, query_id: str, form: QueryForm, index_key: tuple[str, ...]) -> Prepared | None:
+        """The same if it was found before, and still holds; never waits."""
+        return self._plans.kept(query_id, form, index_key)
+
     def _rows(
         self, cursor: duckdb.DuckDBPyConnection, query_id: str, prepared: Prepared, keys: ConvertedKeys
     ) -> tuple[pa.RecordBatch, Values]:
@@ -212,6 +285,10 @@ class Serving:
             else:
                 if self._lane.unchanged_since(tables):
                     return found
+
+
+def _too_many_chained(keys: ConvertedKeys, values: Values) -> bool:
+    return sum(len(each or ()) for each in values.values()) * len(keys.tuples) > _MOST_CHAINED
 
 
 def _check_leaves(keys: ConvertedKeys) -> None:
