@@ -373,7 +373,6 @@ class AsyncStore:
             keep: True to have answers that writes spoil computed again behind them, until realtime ends: the query is then
                 a view that is kept up. False to have that no longer; without values nothing is computed then.
             rows: warm the plain rows that generated stubs may ask for, instead of the Arrow that this client asks for.
-            timeout: seconds, 300 by default; what was kept until then stays.
 
         Returns:
             `.computed .kept .already_there .no_room .overtaken`: numbers of keys.

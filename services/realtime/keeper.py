@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from featurestore.engine.key_values import ConvertedKeys, check_key_columns, convert_keys
@@ -139,11 +139,12 @@ class Keeper:
             await self._let_go(subject, until=float("inf"))
             if keys is None:
                 return Warmed()
+        beyond = 0
         if keys is None:
-            asked = await self._warmer.keys(subject)
+            asked, beyond = await self._warmer.keys(subject)
         done, overtaken = await self._warmer.warm(subject, asked, answer_format)
         self._again(subject, answer_format, overtaken)
-        return done
+        return replace(done, no_room=done.no_room + beyond)
 
     async def use(self, query_id: str, form: QueryForm, index_key: tuple[str, ...]) -> CacheUse | None:
         """How the answers of a query fare; None if they are never kept."""
@@ -312,8 +313,8 @@ class Keeper:
             room = max(0, self._cache.limit - self._cache.status().size)
             most = use.entries + room * use.entries // use.size
             with deadline.within(_KEYS_SECONDS):
-                keys = await self._warmer.keys(subject, most + 1)
-            if len(keys.tuples) > most:
+                keys, beyond = await self._warmer.keys(subject)
+            if beyond or len(keys.tuples) > most:
                 return  # not all fit: those that are asked for come by themselves, and are kept up
             _, overtaken = await self._warmer.warm(
                 subject, keys, use.usual_format, refused=self._refused(subject)

@@ -17,7 +17,7 @@ from featurestore.engine.planner.text import Values
 from featurestore.engine.stored_columns import check_stored_columns
 from featurestore.engine.wrapping import training_sql
 from featurestore.model.errors import FeatureStoreError, Internal, InvalidArgument
-from featurestore.model.query import QueryForm
+from featurestore.model.query import Column, QueryForm
 from featurestore.model.serving import Answer, AnswerFormat, AnswerInfo, Keys, KeyValue
 from services.realtime import answers
 from services.realtime.answers import Part
@@ -36,6 +36,7 @@ _logger = logging.getLogger(__name__)
 
 _MOST_ON_LOOP: Final = 32
 """For more keys than this, looking them up is work for a thread."""
+_COUNT: Final = "__fs_count"
 _MOST_CHAINED: Final = 20_000
 """Keys times values of chains that answers of one statement are registered under."""
 
@@ -228,18 +229,36 @@ class Serving:
             FailedPrecondition: `QUERY_SCHEMA_CHANGED`.
         """
         columns = check_key_columns(form, index_key)
-        names = ", ".join(quoted(column.name) for column in columns)
-        present = " AND ".join(f"{quoted(column.name)} IS NOT NULL" for column in columns)
-        sql = (
-            f"SELECT DISTINCT {names} FROM (\n{training_sql(replace(form, order=()))}\n) AS __fs_keys "
-            f"WHERE {present} LIMIT {max(0, count)}"
-        )
+        return self._keys(cursor, form, columns, f"{_keys_sql(form, columns)} LIMIT {max(0, count)}")
 
-        def sample() -> pa.Table:
+    def all_keys(
+        self, cursor: duckdb.DuckDBPyConnection, form: QueryForm, index_key: tuple[str, ...], most: int
+    ) -> tuple[pa.Table, int]:
+        """The distinct keys without nulls that the query shows now, or `most` of them, and how many there are.
+
+        Raises:
+            InvalidArgument: `UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `SQL_VALUE`.
+            FailedPrecondition: `QUERY_SCHEMA_CHANGED`.
+            ResourceExhausted: `ANSWER_TOO_LARGE`: they have 64 MiB or more; `QUERY_MEMORY`.
+        """
+        columns = check_key_columns(form, index_key)
+        counted = (*columns, Column(_COUNT, pa.int64(), "BIGINT"))
+        sql = (
+            f"WITH __fs_all AS MATERIALIZED ({_keys_sql(form, columns)}) "
+            f"SELECT *, (SELECT count(*) FROM __fs_all) AS {_COUNT} FROM __fs_all LIMIT {max(1, most)}"
+        )
+        found = self._keys(cursor, form, counted, sql)
+        total = found.column(_COUNT)[0].as_py() if found.num_rows else 0
+        return found.drop_columns([_COUNT]).slice(0, most), total
+
+    def _keys(
+        self, cursor: duckdb.DuckDBPyConnection, form: QueryForm, columns: tuple[Column, ...], sql: str
+    ) -> pa.Table:
+        def find() -> pa.Table:
             check_stored_columns(cursor, form)
             return pa.Table.from_batches([run(cursor, replace(form, columns=columns), sql, 1)])
 
-        return self._stable(sample)
+        return self._stable(find)
 
     def prepared(
         self, cursor: duckdb.DuckDBPyConnection, query_id: str, form: QueryForm, index_key: tuple[str, ...]
@@ -285,6 +304,13 @@ class Serving:
             else:
                 if self._lane.unchanged_since(tables):
                     return found
+
+
+def _keys_sql(form: QueryForm, columns: tuple[Column, ...]) -> str:
+    names = ", ".join(quoted(column.name) for column in columns)
+    present = " AND ".join(f"{quoted(column.name)} IS NOT NULL" for column in columns)
+    text = training_sql(replace(form, order=()))
+    return f"SELECT DISTINCT {names} FROM (\n{text}\n) AS __fs_keys WHERE {present}"
 
 
 def _too_many_chained(keys: ConvertedKeys, values: Values) -> bool:

@@ -44,11 +44,11 @@ class Warmer:
         self._cache = cache
         self._readers = readers
 
-    async def keys(self, subject: Subject, most: int | None = None) -> ConvertedKeys:
-        """The distinct keys without nulls that the query shows now.
+    async def keys(self, subject: Subject) -> tuple[ConvertedKeys, int]:
+        """The distinct keys without nulls that the query shows now, but no more than the whole cache has room for.
 
-        Args:
-            most: how many at the most; by default as many as the whole cache could hold answers, and one more.
+        Returns:
+            These, and how many more there are.
 
         Raises:
             FailedPrecondition: `QUERY_SCHEMA_CHANGED`.
@@ -56,10 +56,11 @@ class Warmer:
             DeadlineExceeded: `DEADLINE`.
         """
         columns = check_key_columns(subject.form, subject.index_key)
-        count = self._cache.limit // ENTRY_BYTES + 1 if most is None else most
+        most = self._cache.limit // ENTRY_BYTES
 
-        def find(cursor: duckdb.DuckDBPyConnection) -> ConvertedKeys:
-            return as_keys(columns, self._serving.sample_keys(cursor, subject.form, subject.index_key, count))
+        def find(cursor: duckdb.DuckDBPyConnection) -> tuple[ConvertedKeys, int]:
+            shown, total = self._serving.all_keys(cursor, subject.form, subject.index_key, most)
+            return as_keys(columns, shown), total - shown.num_rows
 
         return await self._readers.run_behind(find)
 
