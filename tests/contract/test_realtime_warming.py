@@ -208,6 +208,29 @@ async def test_what_a_write_spoiled_meanwhile_is_not_kept_but_counted(realtime, 
     assert {row["amount"] for row in rows_in(await ask(realtime, form, 0))} == {7.0, 1.0}
 
 
+async def test_of_a_kept_query_what_was_overtaken_is_computed_again(realtime, monkeypatch):
+    form = await form_of(realtime)
+    await warm(realtime, form, [2])
+    loop = asyncio.get_running_loop()
+    rows = realtime._serving._rows
+    writes = iter([5.0, 6.0])
+
+    def overtaken(*given):
+        found = rows(*given)
+        amount = next(writes, None)
+        if amount is not None:
+            writing = realtime.publish(new_id(), [quotes([0], [0], amount=amount)])
+            asyncio.run_coroutine_threadsafe(writing, loop).result(10)
+        return found
+
+    monkeypatch.setattr(realtime._serving, "_rows", overtaken)
+    assert (await warm(realtime, form, [0, 1], keep=True)).overtaken == 1
+    await entries(realtime, form, 3)
+    served = await ask(realtime, form, 0)
+    assert served.info.from_cache
+    assert {row["amount"] for row in rows_in(served)} == {6.0, 1.0}
+
+
 @pytest.mark.parametrize("sql", [BY_USER, CHAINED, WHOLE], ids=["narrowed", "chained", "whole"])
 async def test_a_query_that_is_kept_is_computed_again_behind_the_writes(realtime, sql):
     form = await form_of(realtime, sql)
