@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections import Counter
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from featurestore.model.serving import AnswerFormat
 from services.realtime.cache import AnswerCache
@@ -17,18 +17,24 @@ class PlanUse:
 
     Attributes:
         size: bytes, about.
-        oldest_seconds: since the oldest was computed.
+        oldest_at: when the oldest was computed, by the monotonic clock.
+        rows: those of them in that format; the others are Arrow.
     """
 
     entries: int = 0
     size: int = 0
-    oldest_seconds: float = 0.0
-    formats: Counter[AnswerFormat] = field(default_factory=Counter)
+    oldest_at: float = math.inf
+    rows: int = 0
+
+    @property
+    def oldest_seconds(self) -> float:
+        """Since the oldest was computed; 0 if there is none."""
+        return max(0.0, time.monotonic() - self.oldest_at)
 
     @property
     def usual_format(self) -> AnswerFormat:
         """The one that most of them have."""
-        return self.formats.most_common(1)[0][0] if self.formats else AnswerFormat.ARROW
+        return AnswerFormat.ROWS if 2 * self.rows > self.entries else AnswerFormat.ARROW
 
 
 def uses(cache: AnswerCache, numbers: AbstractSet[object]) -> dict[object, PlanUse]:
@@ -36,13 +42,15 @@ def uses(cache: AnswerCache, numbers: AbstractSet[object]) -> dict[object, PlanU
     found: dict[object, PlanUse] = {}
     if not numbers:
         return found
-    now = time.monotonic()
     for kept in cache.snapshot():
-        number, answer_format, *_ = kept.name
-        if number in numbers and isinstance(answer_format, AnswerFormat) and cache.holds(kept):
-            use = found.setdefault(number, PlanUse())
-            use.entries += 1
-            use.size += kept.size
-            use.oldest_seconds = max(use.oldest_seconds, now - kept.stored_at)
-            use.formats[answer_format] += 1
+        number = kept.name[0]
+        if number not in numbers or kept.spoiled or (kept.epochs and not cache.holds(kept)):
+            continue
+        use = found.get(number)
+        if use is None:
+            use = found[number] = PlanUse()
+        use.entries += 1
+        use.size += kept.size
+        use.oldest_at = min(use.oldest_at, kept.stored_at)
+        use.rows += kept.name[1] is AnswerFormat.ROWS
     return found

@@ -36,6 +36,8 @@ _logger = logging.getLogger(__name__)
 
 _MOST_ON_LOOP: Final = 32
 """For more keys than this, looking them up is work for a thread."""
+_GIVE_WAY: Final = 8
+"""Answers that nobody waits for are encoded and kept in such pieces, each of them a millisecond at the most."""
 _COUNT: Final = "__fs_count"
 _MOST_CHAINED: Final = 20_000
 """Keys times values of chains that answers of one statement are registered under."""
@@ -209,12 +211,13 @@ class Serving:
                 raise TooMuchAtOnceError
             batches = answers.split(rows, _as_table(missing))
             found = dependences(prepared.plan, missing, values)
-            for each, batch, depends in zip(missing.tuples, batches, found, strict=True):
+            for at, (each, batch, depends) in enumerate(zip(missing.tuples, batches, found, strict=True)):
+                if at % _GIVE_WAY == 0:
+                    time.sleep(0)  # whoever waits for the interpreter goes first
                 [part] = answers.encoded([batch], answer_format)
                 fates[each] = self._cache.put(
                     token, names[each], part.message, part.row_count, depends, make_room=False
                 )
-                time.sleep(0)  # whoever waits for the interpreter goes first
         finally:
             self._cache.end(token)
         return fates

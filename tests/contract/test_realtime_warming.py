@@ -13,6 +13,7 @@ from featurestore.model.query import QueryForm
 from featurestore.model.serving import AnswerFormat, Keys
 from featurestore.model.table import TableDefinition
 from featurestore.model.warming import KeptUp, Warmed
+from services.realtime import keeper
 from services.realtime.kept import ENTRY_BYTES
 from tests.support.realtime_rows import keys_of, new_id, opened, rows_of
 
@@ -360,7 +361,8 @@ async def test_closing_amid_warming_is_no_error(tmp_path, caplog):
     assert [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING] == []
 
 
-async def test_a_query_whose_misses_cost_a_lot_is_warmed_by_itself_and_kept(tmp_path):
+async def test_a_query_whose_misses_cost_a_lot_is_warmed_by_itself_and_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(keeper, "_COOL_DOWN_SECONDS", 0.0)
     async with opened(tmp_path, warm_share=1e-6) as service:
         await filled(service)
         form = await form_of(service)
