@@ -159,15 +159,16 @@ class AnswerCache:
             return Fate.KEPT
 
     def follow(self, number: object) -> None:
-        """From now on remember which answers of this plan are spoiled, for `take_spoiled`."""
+        """From now on remember which answers of this plan are spoiled, for `take_spoiled`; those that are already, too."""
         with self._lock:
             if number in self._followed:
                 return
             followed = self._followed[number] = Followed()
             everything = list(self._kept.values())
-        whole = {table for kept in everything if kept.name[0] == number for table, _ in kept.epochs}
+        own = [kept for kept in everything if kept.name[0] == number]
         with self._lock:
-            followed.whole |= whole
+            followed.whole |= {table for kept in own for table, _ in kept.epochs}
+            followed.spoiled.update((kept.name, None) for kept in own if not self._holds(kept))
 
     def unfollow(self, number: object) -> list[Name]:
         """Remember them no longer; returns what `take_spoiled` would."""
@@ -175,6 +176,12 @@ class AnswerCache:
         with self._lock:
             self._followed.pop(number, None)
         return spoiled
+
+    def has_spoiled(self, number: object) -> bool | None:
+        """Whether `take_spoiled` may have something; None if the plan is not followed. Never waits."""
+        with self._lock:
+            followed = self._followed.get(number)
+            return None if followed is None else bool(followed.spoiled) or followed.outdated
 
     def take_spoiled(self, number: object) -> list[Name]:
         """Names of answers of a followed plan that writes have spoiled since this was asked before."""
@@ -328,10 +335,10 @@ class AnswerCache:
             places, self._by_place = self._by_place, {}
             self._size = 0
             followed = dict(self._followed)
-        for number, each in followed.items():
-            lost = dict.fromkeys(name for name in kept if name[0] == number)
-            with self._lock:
-                each.spoiled.update(lost)
+        lost = [name for name in kept if name[0] in followed] if followed else []
+        with self._lock:
+            for name in lost:
+                followed[name[0]].spoiled[name] = None
         for holders in places.values():  # answers and holders name each other
             holders.clear()
         while kept:  # one by one, so that others get their turn

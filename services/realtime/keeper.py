@@ -45,18 +45,23 @@ class _KeptUp:
     """A query that is kept warm.
 
     Attributes:
-        number: of the plan whose answers are followed; None until they are.
+        numbers: of the plans whose answers are followed: the one that serves the query now, behind the one before it.
         waiting: answers to compute again, by format and key.
         computed: how many were, since `looked_at`; hits of the cache up to then are in `hits`.
     """
 
     subject: Subject
     why: KeptUp
-    number: int | None = None
+    numbers: tuple[int, ...] = ()
     waiting: dict[tuple[AnswerFormat, Key], None] = field(default_factory=dict)
     computed: int = 0
     hits: int = 0
     looked_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def number(self) -> int | None:
+        """Of the plan that serves the query now; None until one does."""
+        return self.numbers[-1] if self.numbers else None
 
 
 class Keeper:
@@ -199,19 +204,23 @@ class Keeper:
 
     async def _follow(self, kept: _KeptUp, number: int) -> None:
         """Follow the answers of the plan that serves the query now."""
-        before, kept.number = kept.number, number
+        if number == kept.number and self._cache.has_spoiled(number) is not None:
+            return
+        # The one before is followed on: a change of definitions may spoil its answers just now.
+        others = [each for each in kept.numbers if each != number]
+        kept.numbers = (*others[-1:], number)
         await asyncio.to_thread(self._cache.follow, number)
         if self._kept.get(kept.subject.name) is not kept:  # let go meanwhile
             await asyncio.to_thread(self._cache.unfollow, number)
-        if before is not None and before != number:
-            _wait(kept, await asyncio.to_thread(self._cache.unfollow, before))
+        for old in others[:-1]:
+            _wait(kept, await asyncio.to_thread(self._cache.unfollow, old))
 
     async def _let_go(self, subject: Subject, until: float) -> None:
         """Keep it up no longer, and don't begin by itself before then (by the monotonic clock)."""
         self._not_by_itself[subject.name] = until
         kept = self._kept.pop(subject.name, None)
-        if kept is not None and kept.number is not None:
-            await asyncio.to_thread(self._cache.unfollow, kept.number)
+        for number in () if kept is None else kept.numbers:
+            await asyncio.to_thread(self._cache.unfollow, number)
 
     def _again(self, subject: Subject, answer_format: AnswerFormat, keys: Iterable[Key]) -> None:
         """Answers that were overtaken are nowhere, so no write will spoil them: they are told here."""
@@ -258,7 +267,10 @@ class Keeper:
                     )
                 )
             await self._follow(kept, prepared.number)
-            _wait(kept, await asyncio.to_thread(self._cache.take_spoiled, prepared.number))
+            for number in kept.numbers:
+                if self._cache.has_spoiled(number):
+                    _wait(kept, await asyncio.to_thread(self._cache.take_spoiled, number))
+            # If they can't be computed now, they are when they are asked for.
             waiting, kept.waiting = kept.waiting, {}
             columns = prepared.columns
             for answer_format in AnswerFormat:
@@ -270,6 +282,9 @@ class Keeper:
                 )
                 kept.computed += done.computed
                 self._again(subject, answer_format, overtaken)
+            now = self._serving.known(subject.query_id, subject.form, subject.index_key)
+            if now is None or now.number not in kept.numbers:
+                self._woken.set()  # planned anew meanwhile: those answers are to be followed
         except FeatureStoreError as refusal:
             # Such as a table that is dropped and may come back: those who ask are told the same.
             _logger.info("query %s can't be kept warm now: %s", subject.query_id, refusal)

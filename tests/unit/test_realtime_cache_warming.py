@@ -104,6 +104,18 @@ def test_of_a_followed_plan_what_writes_spoil_is_told_once(kept):
     assert kept.take_spoiled(1) == []
 
 
+def test_what_is_spoiled_before_it_is_followed_is_told_too(kept):
+    for key in range(3):
+        put(kept, key, depends(key, whole=["rates"] if key == 2 else ()))
+    written(kept, write(0))
+    written(kept, write(9, table="rates"))
+    assert kept.has_spoiled(1) is None
+    kept.follow(1)
+    assert kept.has_spoiled(1)
+    assert sorted(kept.take_spoiled(1)) == [name(0), name(2)]
+    assert kept.has_spoiled(1) is False
+
+
 @pytest.mark.parametrize("followed_first", [True, False])
 def test_a_write_to_a_table_that_is_read_whole_spoils_all_answers_that_read_it(kept, followed_first):
     if followed_first:
