@@ -44,7 +44,7 @@ def test_cached_answers_are_those_of_the_plain_query_in_long_histories(tell):
     counts = run(examples=200, steps=50)
     tell(f"cached beside plain: {dict(counts)}")
     assert counts[True] >= 50_000, counts
-    assert counts["warmed"] >= 1_000, counts
+    assert counts["warmed"] >= 300, counts
 
 
 @pytest.mark.slow
