@@ -26,6 +26,7 @@ from featurestore.model.serving import (
     VerifyReport,
 )
 from featurestore.model.table import Published, TableDefinition, TableInfo, TableRows, Version
+from featurestore.model.warming import CacheReport, Warmed
 from gateway.demo import publish_demo
 from gateway.limits import check_publish_id, check_publish_size
 from gateway.resolver import Resolver
@@ -100,6 +101,7 @@ class StoreStatus:
     etls: int = 0
     etl_workers: int = 0
     problems: tuple[str, ...] = ()
+    cache: CacheReport | None = None
 
 
 class Front:
@@ -278,6 +280,21 @@ class Front:
         check_key_columns(definition.form, index_key)
         return await self._realtime.explain(definition.query_id, definition.form, index_key)
 
+    async def warm(
+        self,
+        query: str,
+        index_key: tuple[str, ...],
+        keys: Keys | None,
+        *,
+        keep: bool | None,
+        answer_format: AnswerFormat,
+    ) -> Warmed:
+        """Have answers of a saved query kept; see `Realtime.warm`."""
+        definition = await self._resolver.query(query)
+        return await self._realtime.warm(
+            definition.query_id, definition.form, index_key, keys, keep=keep, answer_format=answer_format
+        )
+
     async def verify(self, query: str, etl: str, index_key: tuple[str, ...], sample: int) -> VerifyReport:
         """Compare training with serving; see the RPC `Verify`.
 
@@ -347,6 +364,7 @@ class Front:
             etls=known.etls if known else 0,
             etl_workers=cold.etl_workers if cold else 0,
             problems=tuple(problems),
+            cache=hot.cache if hot else None,
         )
 
 

@@ -35,6 +35,12 @@ from featurestore.rpc.convert_table import (
     version_to_proto,
 )
 from featurestore.rpc.convert_value import keys_from_proto
+from featurestore.rpc.convert_warming import (
+    cache_report_to_proto,
+    keep_from_proto,
+    warm_keys_from_proto,
+    warmed_to_proto,
+)
 from featurestore.rpc.fields import missing, require
 from featurestore.version import __version__
 from gateway.front import Front, SaveAs
@@ -167,6 +173,16 @@ class GatewayServicer(FeatureStoreServiceServicer):
         found = await self._front.explain(request.query, tuple(request.index_key))
         return pb.ExplainResponse(explanation=explanation_to_proto(found))
 
+    async def Warm(self, request: pb.WarmRequest, context: Any) -> pb.WarmResponse:
+        warmed = await self._front.warm(
+            request.query,
+            tuple(request.index_key),
+            warm_keys_from_proto(request),
+            keep=keep_from_proto(request),
+            answer_format=answer_format_from_proto(request.format),
+        )
+        return warmed_to_proto(pb.WarmResponse, warmed)
+
     async def Verify(self, request: pb.VerifyRequest, context: Any) -> pb.VerifyResponse:
         report = await self._front.verify(
             request.query, request.etl, tuple(request.index_key), request.sample
@@ -199,6 +215,7 @@ class GatewayServicer(FeatureStoreServiceServicer):
             etl_count=status.etls,
             etl_worker_count=status.etl_workers,
             problems=status.problems,
+            cache=None if status.cache is None else cache_report_to_proto(status.cache),
         )
 
     async def Attach(self, request: pb.AttachRequest, context: Any) -> AsyncIterator[pb.AttachResponse]:

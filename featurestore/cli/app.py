@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from featurestore import __version__
-from featurestore.cli import asking, catalogue, operating, tables
+from featurestore.cli import asking, catalogue, operating, tables, warming
 from featurestore.cli.demo import demo
 from featurestore.model.errors import FeatureStoreError
 
@@ -51,6 +51,7 @@ for command in (
     asking.query,
     asking.extract,
     asking.explain,
+    warming.warm,
     asking.verify,
     tables.tables,
     catalogue.queries,

@@ -15,6 +15,7 @@ from featurestore.cli.keys import AskedKeys, parse_index_key, parse_keys
 from featurestore.cli.output import Progress, columns, json_lines, print_json, print_table, took
 from featurestore.cli.session import Session, store_options
 from featurestore.cli.tables import version_fields
+from featurestore.cli.warming import use_fields
 from featurestore.client.results import Served
 from featurestore.client.training import TrainedEtl, TrainedQuery
 from featurestore.model.errors import InvalidArgument
@@ -174,6 +175,7 @@ def explain(session: Session, query: str, index_key: str) -> None:
                     {"reason": warned.reason, "message": warned.message} for warned in found.warnings
                 ],
                 "plan": found.plan,
+                "cache": None if found.cache is None else use_fields(found.cache),
             }
         )
         return
@@ -186,6 +188,8 @@ def explain(session: Session, query: str, index_key: str) -> None:
         ],
         f"{found.query_id} by {', '.join(found.index_key)}: {found.verdict}; {kept}",
     )
+    if found.cache is not None:
+        click.echo(f"cache: {found.cache}")
     for warned in found.warnings:
         click.echo(f"warning: {warned.message}")
 

@@ -7,6 +7,7 @@ import click
 from featurestore.cli.output import columns, print_fields, print_json, print_table
 from featurestore.cli.session import Session, store_options
 from featurestore.cli.tables import version_fields
+from featurestore.cli.warming import cache_fields, cache_text
 from featurestore.client.results import SavedEtl, SavedQuery
 
 
@@ -75,6 +76,7 @@ def status(session: Session) -> None:
                 "etls": found.etls,
                 "etl_workers": found.etl_workers,
                 "problems": found.problems,
+                "cache": None if found.cache is None else cache_fields(found.cache),
             }
         )
     else:
@@ -88,6 +90,7 @@ def status(session: Session) -> None:
                 "queries": found.queries,
                 "etls": found.etls,
                 "etl workers": found.etl_workers,
+                "cache": "unknown" if found.cache is None else cache_text(found.cache),
                 "problems": "\n".join(found.problems) or "none",
             }
         )

@@ -32,9 +32,11 @@ from featurestore.client.training import Head
 from featurestore.model.errors import Internal, InvalidArgument, ResourceExhausted
 from featurestore.model.frames import table_to_stream
 from featurestore.model.query import Notes
-from featurestore.model.serving import Keys
+from featurestore.model.serving import AnswerFormat, Keys
 from featurestore.model.table import Published, TableDefinition, TableRows, Version
+from featurestore.model.warming import Warmed
 from featurestore.rpc.convert_answer import (
+    answer_format_to_proto,
     answer_info_from_proto,
     explanation_from_proto,
     key_answers_from_proto,
@@ -49,6 +51,7 @@ from featurestore.rpc.convert_table import (
     version_to_proto,
 )
 from featurestore.rpc.convert_value import keys_to_proto
+from featurestore.rpc.convert_warming import cache_report_from_proto, warmed_from_proto
 
 SERVING_SECONDS = 10.0
 """The time a call has unless `timeout=` says otherwise: reads, the catalogue."""
@@ -58,6 +61,7 @@ LONG_SECONDS = 300.0
 _MAX_PUBLISH_BYTES = 64 * 2**20
 _SCRIPT_BYTES = 2**20
 _PAGE = 1_000
+_MAX_KEYS = 10_000
 
 _T = TypeVar("_T")
 
@@ -168,12 +172,11 @@ def served(
     if index_value is not None and index_values is not None:
         raise InvalidArgument("KEYS_EMPTY", "give index_value or index_values, not both", field="index_value")
     asked = [index_value] if index_values is None else list(index_values)
-    composite = not isinstance(index_key, str)
-    tuples = [tuple(value) if composite and isinstance(value, (tuple, list)) else (value,) for value in asked]
+    tuples = _tuples(index_key, asked)
     parts: list[Served] = []
     done, size = 0, len(tuples)
     while not parts or done < len(tuples):
-        keys = keys_to_proto(Keys(columns(index_key), tuple(tuples[done : done + size])))
+        keys = keys_to_proto(Keys(columns(index_key), tuples[done : done + size]))
         request = (
             pb.QueryRealtimeRequest(query=query, keys=keys)
             if etl is None
@@ -201,10 +204,38 @@ def served(
     return Served(tuple(answer for part in parts for answer in part.answers), oldest.info, parts[0].schema)
 
 
+def _tuples(index_key: IndexKey, values: Sequence[Any]) -> tuple[tuple[Any, ...], ...]:
+    composite = not isinstance(index_key, str)
+    return tuple(
+        tuple(value) if composite and isinstance(value, (tuple, list)) else (value,) for value in values
+    )
+
+
 def explain(query: str, index_key: IndexKey) -> Steps[Explained]:
     """See `Store.explain`."""
     reply = yield Call("Explain", pb.ExplainRequest(query=query, index_key=columns(index_key)))
     return Explained.of(explanation_from_proto(reply.explanation))
+
+
+def warm(
+    query: str, index_key: IndexKey, values: Sequence[Any] | None, *, keep: bool | None, rows: bool
+) -> Steps[Warmed]:
+    """See `Store.warm`."""
+    answer_format = AnswerFormat.ROWS if rows else AnswerFormat.ARROW
+    request = pb.WarmRequest(
+        query=query,
+        index_key=columns(index_key),
+        keep=keep,
+        format=answer_format_to_proto(answer_format),
+    )
+    if values is None:
+        return warmed_from_proto((yield Call("Warm", request)))
+    done = Warmed()
+    tuples = _tuples(index_key, list(values))
+    for start in range(0, max(1, len(tuples)), _MAX_KEYS):
+        request.keys.CopyFrom(keys_to_proto(Keys(columns(index_key), tuples[start : start + _MAX_KEYS])))
+        done += warmed_from_proto((yield Call("Warm", request)))
+    return done
 
 
 def verify(query: str, etl: str | None, index_key: IndexKey, sample: int) -> Steps[Verified]:
@@ -283,6 +314,7 @@ def status() -> Steps[Status]:
         reply.etl_count,
         reply.etl_worker_count,
         tuple(reply.problems),
+        cache_report_from_proto(reply.cache) if reply.HasField("cache") else None,
     )
 
 

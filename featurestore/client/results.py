@@ -22,6 +22,7 @@ from featurestore.model.serving import (
     VerifyReport,
 )
 from featurestore.model.table import TableInfo, Version
+from featurestore.model.warming import CacheReport, CacheUse
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -156,6 +157,7 @@ class Explained:
         verdict: `indexed`, `partly indexed` or `scan`.
         occurrences: one per table occurrence.
         plan: the engine's own plan, as text.
+        cache: how its kept answers fare, and whether it is kept warm; None if they are never kept.
     """
 
     query_id: str
@@ -166,6 +168,7 @@ class Explained:
     not_cacheable_because: str
     plan: str
     warnings: tuple[Warned, ...]
+    cache: CacheUse | None = None
 
     @classmethod
     def of(cls, found: Explanation) -> Explained:
@@ -179,6 +182,7 @@ class Explained:
             found.not_cacheable_because,
             found.plan,
             found.warnings,
+            found.cache,
         )
 
     _HEADER = ("table", "alias", "narrowed on", "by", "index", "rows", "rules", "stopped because")
@@ -200,7 +204,8 @@ class Explained:
 
     def __repr__(self) -> str:
         warned = "".join(f"\nwarning: {warning.message}" for warning in self.warnings)
-        return f"{self._caption}\n{grid(self._HEADER, self._rows())}{warned}"
+        kept = "" if self.cache is None else f"\ncache: {self.cache}"
+        return f"{self._caption}\n{grid(self._HEADER, self._rows())}{kept}{warned}"
 
     def _repr_html_(self) -> str:
         return html_grid(self._HEADER, self._rows(), self._caption)
@@ -368,6 +373,7 @@ class Status:
 
     Attributes:
         problems: what is not as it should be; empty when all is well.
+        cache: how realtime's answer cache does, and which queries are kept warm; None while realtime does not answer.
     """
 
     package_version: str
@@ -379,6 +385,7 @@ class Status:
     etls: int
     etl_workers: int
     problems: tuple[str, ...]
+    cache: CacheReport | None = None
 
     @property
     def lag(self) -> int:

@@ -35,6 +35,7 @@ from featurestore.client.results import (
 from featurestore.client.training import Head, Spool, TrainedEtl, TrainedQuery
 from featurestore.model.query import Notes
 from featurestore.model.table import Published, Version
+from featurestore.model.warming import Warmed
 from featurestore.rpc.channels import open_sync_channel
 from featurestore.rpc.errors import from_rpc_error
 
@@ -353,6 +354,36 @@ class Store:
             NotFound: `UNKNOWN_QUERY`.
         """
         return self._drive(calls.explain(query, index_key), timeout or SERVING_SECONDS)
+
+    def warm(
+        self,
+        query: str,
+        index_key: IndexKey,
+        values: Sequence[Any] | None = None,
+        *,
+        keep: bool | None = None,
+        rows: bool = False,
+        timeout: float | None = None,
+    ) -> Warmed:
+        """Have answers of a saved query kept before anybody asks; behind serving and publishing, pushing nothing out.
+
+        Args:
+            values: for which keys; tuples for a composite key. Default: all that the query shows.
+            keep: True to have answers that writes spoil computed again behind them, until realtime ends: the query is then
+                a view that is kept up. False to have that no longer; without values nothing is computed then.
+            rows: warm the plain rows that generated stubs may ask for, instead of the Arrow that this client asks for.
+
+        Returns:
+            `.computed .kept .already_there .no_room .overtaken`: numbers of keys.
+
+        Raises:
+            InvalidArgument: `UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `KEY_VALUE`, `KEY_NULL`, `KEYS_EMPTY`.
+            NotFound: `UNKNOWN_QUERY`.
+            FailedPrecondition: `NOT_CACHEABLE`, such as for a query that calls now(); `QUERY_SCHEMA_CHANGED`.
+        """
+        return self._drive(
+            calls.warm(query, index_key, values, keep=keep, rows=rows), timeout or LONG_SECONDS
+        )
 
     def verify(
         self,

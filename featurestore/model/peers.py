@@ -29,6 +29,7 @@ from featurestore.model.serving import (
     VerifyReport,
 )
 from featurestore.model.table import Frame, Published, TableDefinition, TableInfo, TableRows, Version
+from featurestore.model.warming import Warmed
 
 
 class Catalog(Protocol):
@@ -169,6 +170,30 @@ class Realtime(Protocol):
 
         Raises:
             InvalidArgument: `UNKNOWN_KEY_COLUMN`, `KEY_TYPE`.
+        """
+        ...
+
+    async def warm(
+        self,
+        query_id: str,
+        form: QueryForm,
+        index_key: tuple[str, ...],
+        keys: Keys | None,
+        *,
+        keep: bool | None,
+        answer_format: AnswerFormat,
+    ) -> Warmed:
+        """Have answers kept before anybody asks, within the cache's bytes and behind everything else.
+
+        Args:
+            keys: None for all that the query shows; else 1 to 10,000, whose columns count instead of `index_key`.
+            keep: True to have answers of the query that writes spoil computed again behind them, until realtime ends;
+                False to have that no longer (without keys, nothing is computed then); None leaves it as it is.
+
+        Raises:
+            InvalidArgument: `UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `KEY_VALUE`, `KEY_NULL`, `KEY_WIDTH`,
+                `KEYS_EMPTY`, `KEYS_TOO_MANY`, `SQL_VALUE`.
+            FailedPrecondition: `NOT_CACHEABLE`, `QUERY_SCHEMA_CHANGED`.
         """
         ...
 

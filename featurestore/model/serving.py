@@ -12,6 +12,7 @@ import pyarrow as pa
 from featurestore.model.etl import PinnedScript
 from featurestore.model.query import Column, Warned
 from featurestore.model.table import Version
+from featurestore.model.warming import CacheReport, CacheUse
 
 KeyValue: TypeAlias = object
 """One part of an index value as a Python object: bool, int, float, Decimal, str, bytes, date, datetime, UUID."""
@@ -167,7 +168,11 @@ class Occurrence:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """How a query is served by an index key."""
+    """How a query is served by an index key.
+
+    Attributes:
+        cache: how its kept answers fare; None if they are never kept, or it is not known.
+    """
 
     query_id: str
     index_key: tuple[str, ...]
@@ -177,6 +182,7 @@ class Explanation:
     not_cacheable_because: str
     plan: str
     warnings: tuple[Warned, ...] = ()
+    cache: CacheUse | None = None
 
     @property
     def summary(self) -> str:
@@ -243,6 +249,7 @@ class RealtimeStatus:
     writable: bool
     not_writable_because: str = ""
     plans_dropped: int = 0
+    cache: CacheReport = field(default_factory=CacheReport)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from featurestore.model.serving import (
 )
 from featurestore.rpc.convert_saved import warned_from_proto, warned_to_proto
 from featurestore.rpc.convert_table import version_from_proto, version_to_proto
+from featurestore.rpc.convert_warming import cache_use_from_proto, cache_use_to_proto
 from featurestore.rpc.fields import enum_from_proto, require
 
 _FORMATS: dict[int, AnswerFormat] = {
@@ -156,6 +157,7 @@ def explanation_to_proto(explanation: Explanation) -> pb.Explanation:
         not_cacheable_because=explanation.not_cacheable_because,
         plan=explanation.plan,
         warnings=[warned_to_proto(warned) for warned in explanation.warnings],
+        cache=None if explanation.cache is None else cache_use_to_proto(explanation.cache),
     )
 
 
@@ -163,7 +165,7 @@ def explanation_from_proto(message: pb.Explanation) -> Explanation:
     """How a query is served.
 
     Raises:
-        InvalidArgument: `MISSING_FIELD`, `BAD_FIELD` for its verdict.
+        InvalidArgument: `MISSING_FIELD`, `BAD_FIELD` for its verdict, or for why it is kept warm.
     """
     return Explanation(
         query_id=message.query_id,
@@ -174,6 +176,7 @@ def explanation_from_proto(message: pb.Explanation) -> Explanation:
         not_cacheable_because=message.not_cacheable_because,
         plan=message.plan,
         warnings=tuple(warned_from_proto(warning) for warning in message.warnings),
+        cache=cache_use_from_proto(message.cache) if message.HasField("cache") else None,
     )
 
 

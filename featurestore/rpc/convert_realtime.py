@@ -21,6 +21,7 @@ from featurestore.rpc.convert_answer import (
 from featurestore.rpc.convert_saved import columns_from_proto, order_term_from_proto, order_term_to_proto
 from featurestore.rpc.convert_table import version_from_proto, version_to_proto
 from featurestore.rpc.convert_value import keys_from_proto, keys_to_proto
+from featurestore.rpc.convert_warming import cache_report_from_proto, cache_report_to_proto
 from featurestore.rpc.fields import arrow_schema_from_proto, invalid, require
 
 _PIECE_BYTES = 4 * 2**20
@@ -222,6 +223,7 @@ def realtime_status_to_proto(status: RealtimeStatus) -> pb.GetStatusResponse:
         writable=status.writable,
         not_writable_because=status.not_writable_because,
         plans_dropped=status.plans_dropped,
+        cache=cache_report_to_proto(status.cache),
     )
 
 
@@ -239,4 +241,5 @@ def realtime_status_from_proto(message: pb.GetStatusResponse) -> RealtimeStatus:
         message.writable,
         message.not_writable_because,
         message.plans_dropped,
+        cache_report_from_proto(message.cache),
     )

@@ -26,6 +26,7 @@ _SECONDS: Mapping[str, float] = {
     "QueryTrain": TRAINING_SECONDS,
     "ExtractTrain": TRAINING_SECONDS,
     "Verify": TRAINING_SECONDS,
+    "Warm": TRAINING_SECONDS,
 }
 
 

@@ -12,6 +12,7 @@ from featurestore.api.realtime.v1.realtime_pb2_grpc import RealtimeServiceStub
 from featurestore.model.query import Column, QueryForm
 from featurestore.model.serving import Answer, AnswerFormat, Explanation, Keys, RealtimeStatus
 from featurestore.model.table import Frame, Published, TableDefinition, TableInfo, TableRows, Version
+from featurestore.model.warming import Warmed
 from featurestore.rpc.convert_answer import answer_format_to_proto, explanation_from_proto
 from featurestore.rpc.convert_realtime import (
     FollowReader,
@@ -31,7 +32,8 @@ from featurestore.rpc.convert_table import (
     version_to_proto,
 )
 from featurestore.rpc.convert_value import keys_to_proto
-from featurestore.rpc.deadlines import ORDINARY_SECONDS, SERVING_SECONDS, WRITING_SECONDS
+from featurestore.rpc.convert_warming import warmed_from_proto
+from featurestore.rpc.deadlines import ORDINARY_SECONDS, SERVING_SECONDS, TRAINING_SECONDS, WRITING_SECONDS
 from featurestore.rpc.fields import require, table_from_stream
 from featurestore.rpc.peer import Peer
 
@@ -105,6 +107,27 @@ class RemoteRealtime:
         """See `Realtime.explain`."""
         request = pb.ExplainRequest(query_id=query_id, form=query_form_to_proto(form), index_key=index_key)
         return await self._peer.call(self._stub.Explain, request, _explanation_in, ORDINARY_SECONDS)
+
+    async def warm(
+        self,
+        query_id: str,
+        form: QueryForm,
+        index_key: tuple[str, ...],
+        keys: Keys | None,
+        *,
+        keep: bool | None,
+        answer_format: AnswerFormat,
+    ) -> Warmed:
+        """See `Realtime.warm`."""
+        request = pb.WarmRequest(
+            query_id=query_id,
+            form=query_form_to_proto(form),
+            index_key=index_key,
+            keys=None if keys is None else keys_to_proto(keys),
+            keep=keep,
+            format=answer_format_to_proto(answer_format),
+        )
+        return await self._peer.call(self._stub.Warm, request, warmed_from_proto, TRAINING_SECONDS)
 
     async def declare(self, query_id: str, form: QueryForm, index_key: tuple[str, ...]) -> Explanation:
         """See `Realtime.declare`."""

@@ -27,8 +27,6 @@ def split(rows: pa.RecordBatch, asked: pa.Table) -> list[pa.RecordBatch]:
         rows: only rows of asked keys.
         asked: one row per asked key; its columns have the names and types of those in `rows`.
     """
-    if asked.num_rows == 1:
-        return [rows]
     row_codes, asked_codes = _codes(rows, asked)
     grouped = rows.take(pc.sort_indices(row_codes))  # a stable sort
     length_of = {each["values"]: each["counts"] for each in pc.value_counts(row_codes).to_pylist()}
@@ -63,9 +61,12 @@ class Part:
 
 
 def encoded(batches: Sequence[pa.RecordBatch], answer_format: AnswerFormat) -> list[Part]:
-    """The rows of each key, encoded."""
-    encode = encode_rows_alone if answer_format is AnswerFormat.ROWS else _arrow_message
-    return [Part(encode(batch), batch.num_rows) for batch in batches]
+    """The rows of each key, encoded; all batches have one schema."""
+    if answer_format is AnswerFormat.ROWS:
+        messages = [encode_rows_alone(batch) for batch in batches]
+    else:
+        messages = _arrow_messages(batches)
+    return [Part(message, batch.num_rows) for message, batch in zip(messages, batches, strict=True)]
 
 
 def joined(
@@ -90,8 +91,19 @@ def joined(
     return Answer(answers, answer_format, payload, info)
 
 
-def _arrow_message(batch: pa.RecordBatch) -> bytes:
-    return bytes(batch.serialize())
+def _arrow_messages(batches: Sequence[pa.RecordBatch]) -> list[bytes]:
+    """Each batch as a message. One by one they would each have an output of their own, which costs as much again."""
+    if len(batches) == 1:
+        return [bytes(batches[0].serialize())]
+    output = pa.BufferOutputStream()
+    ends = []
+    with pa.ipc.new_stream(output, batches[0].schema) as stream:
+        for batch in batches:
+            stream.write_batch(batch)
+            ends.append(output.tell())
+    written = memoryview(output.getvalue())
+    starts = (batches[0].schema.serialize().size, *ends)
+    return [bytes(written[start:end]) for start, end in zip(starts, ends, strict=False)]
 
 
 def around(schema: pa.Schema, answer_format: AnswerFormat) -> tuple[bytes, bytes]:
@@ -116,23 +128,25 @@ def too_large(size: int, key_count: int, fits: int) -> ResourceExhausted:
 def _codes(rows: pa.RecordBatch, asked: pa.Table) -> tuple[pa.Array, pa.Array]:
     """Integers that are equal where the keys are, below the number of asked keys to the power of the columns.
 
-    They are renumbered after each column, so they never leave 64 bits.
+    They are renumbered after each column but the first, so they never leave 64 bits.
     """
-    row_codes, asked_codes = pa.repeat(0, rows.num_rows), pa.repeat(0, asked.num_rows)
+    row_codes = asked_codes = None
     for name in asked.column_names:
         wanted = asked.column(name).combine_chunks()
         known = wanted.unique()
-        width = len(known)
-        row_codes = _combined(row_codes, width, pc.index_in(rows.column(name), known))
-        asked_codes = _combined(asked_codes, width, pc.index_in(wanted, known))
+        of_rows, of_asked = pc.index_in(rows.column(name), known), pc.index_in(wanted, known)
+        if row_codes is None:
+            row_codes, asked_codes = of_rows, of_asked
+            continue
+        row_codes = _combined(row_codes, len(known), of_rows)
+        asked_codes = _combined(asked_codes, len(known), of_asked)
         numbers = asked_codes.unique()
-        row_codes = pc.index_in(row_codes, numbers).cast(pa.int64())
-        asked_codes = pc.index_in(asked_codes, numbers).cast(pa.int64())
+        row_codes, asked_codes = pc.index_in(row_codes, numbers), pc.index_in(asked_codes, numbers)
     return row_codes, asked_codes
 
 
 def _combined(codes: pa.Array, width: int, digit: pa.Array) -> pa.Array:
-    return pc.add(pc.multiply(codes, width), digit.cast(pa.int64()))
+    return pc.add(pc.multiply(codes.cast(pa.int64()), width), digit.cast(pa.int64()))
 
 
 def _fitting(sizes: list[int]) -> int:

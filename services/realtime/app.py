@@ -29,6 +29,13 @@ class RealtimeSettings(BaseModel, frozen=True, extra="forbid"):
     cache_bytes: int = Field(
         256 * 2**20, ge=0, description="What answers that are kept may take beside that; 0 keeps none."
     )
+    warm_share: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="A query whose misses took more than this share of the readers' time within 30 s is warmed by "
+        "itself, and kept warm; 0 for none.",
+    )
 
 
 def opened(settings: RealtimeSettings) -> RealtimeService:
@@ -39,6 +46,7 @@ def opened(settings: RealtimeSettings) -> RealtimeService:
         engine_threads=settings.threads,
         memory_limit=settings.memory,
         cache_bytes=settings.cache_bytes,
+        warm_share=settings.warm_share,
     )
 
 

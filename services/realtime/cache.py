@@ -13,69 +13,20 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from sys import getsizeof, intern
-from typing import Final, TypeAlias
+from typing import Final
 
+from services.realtime.kept import CacheStatus, Fate, Followed, Holders, Kept, Name, size_of
 from services.realtime.touches import Dependence, Place, Touched
 
-Name: TypeAlias = tuple[object, ...]
-"""Which answer: the plan, the format and the key's values."""
-_Holders: TypeAlias = "dict[object, Kept | set[Kept]]"
-"""Of one place, by value: the answers that depend on it."""
-
-_ENTRY_BYTES: Final = 570
-"""What an answer takes beside its message, its key and its touches. Measured; see the test of memory."""
-_TOUCH_BYTES: Final = 16
-"""What a touch takes in its answer; what it takes among the holders is asked of them."""
+_COUNTED_PLANS: Final = 4_096
+"""So many plans have their hits counted; those that were not asked for the longest are forgotten."""
 _PIECE: Final = 1_000
 """So many values are gone through at once, before readers get their turn."""
 _WRITES: Final = 1_024
 """Writes that are remembered for computations under way; those older than the oldest of them are of no use."""
 _WRITTEN_VALUES: Final = 1_000_000
 """The most values that remembered writes may touch; the oldest go first."""
-
-
-@dataclass(slots=True, eq=False)
-class Kept:
-    """An answer.
-
-    Attributes:
-        message: its rows, encoded.
-        row_count: how many they are.
-        epochs: of the tables that were read whole, which write was the last.
-        size: bytes, about, without what the holders take.
-        stored_at: by the monotonic clock, in seconds.
-        holders: of each of its touches, where it is registered, and in `values` under what.
-        spoiled: by a write; what is left of it goes when it is asked for, or when its turn comes.
-    """
-
-    message: bytes
-    row_count: int
-    epochs: tuple[tuple[str, int], ...]
-    size: int
-    stored_at: float
-    holders: tuple[_Holders, ...] = ()
-    values: tuple[object, ...] = ()
-    spoiled: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class CacheStatus:
-    """The cache at a glance.
-
-    Attributes:
-        hits: keys that were answered from it since the start; likewise `misses`.
-        invalidated: answers that a write spoiled.
-        entries: answers that hold.
-        size: bytes, about, of all that is there.
-    """
-
-    hits: int
-    misses: int
-    invalidated: int
-    entries: int
-    size: int
 
 
 class AnswerCache:
@@ -90,7 +41,7 @@ class AnswerCache:
         self._limit = limit
         self._lock = threading.Lock()
         self._kept: OrderedDict[Name, Kept] = OrderedDict()
-        self._by_place: dict[Place, _Holders] = {}
+        self._by_place: dict[Place, Holders] = {}
         self._epochs: dict[str, tuple[str, int]] = {}
         self._watched: dict[str, frozenset[str]] = {}
         self._size = 0
@@ -101,12 +52,19 @@ class AnswerCache:
         self._written_values = 0
         self._forgotten = 0
         self._running: dict[int, int] = {}
+        self._followed: dict[object, Followed] = {}
+        self._asked: dict[object, tuple[int, int]] = {}
         self._hits = self._misses = self._invalidated = self._spoiled_count = 0
 
     @property
     def enabled(self) -> bool:
         """Whether anything is kept at all."""
         return self._limit > 0
+
+    @property
+    def limit(self) -> int:
+        """Bytes."""
+        return self._limit
 
     @property
     def watched(self) -> Mapping[str, frozenset[str]]:
@@ -118,8 +76,7 @@ class AnswerCache:
         with self._lock:
             found = [self._valid(name) for name in names]
             here = sum(kept is not None for kept in found)
-            self._hits += here
-            self._misses += len(names) - here
+            self._count(names, here, len(names) - here)
             return found
 
     def get_all(self, names: Sequence[Name]) -> list[Kept] | None:
@@ -131,8 +88,13 @@ class AnswerCache:
                 if kept is None:
                     return None
                 found.append(kept)
-            self._hits += len(names)
+            self._count(names, len(names), 0)
             return found
+
+    def missing(self, names: Sequence[Name]) -> list[Name]:
+        """Those that are not here, or hold no longer: nobody asked for them, so nothing is counted or moved."""
+        with self._lock:
+            return [name for name in names if not self._holds(self._kept.get(name))]
 
     def begin(self) -> int:
         """A computation begins: before its statement starts. Give what this returns to `end`, whatever happens."""
@@ -151,28 +113,104 @@ class AnswerCache:
             while self._writes and self._writes[0][0] <= oldest:
                 self._forget()
 
-    def put(self, token: int, name: Name, message: bytes, row_count: int, depends: Dependence) -> bool:
-        """Take an answer in, unless a write since `begin` spoils it; returns whether it was."""
-        size = _size(name, message, depends)
+    def put(
+        self,
+        token: int,
+        name: Name,
+        message: bytes,
+        row_count: int,
+        depends: Dependence,
+        *,
+        make_room: bool = True,
+    ) -> Fate:
+        """Take an answer in, unless a write since `begin` spoils it.
+
+        Args:
+            make_room: for an answer that was asked for: it stands last in the line, and those that stand first go for
+                it. Without, nothing that holds goes for it, and if it is new it is the first to go.
+        """
+        size = size_of(name, message, depends)
         if size > self._limit // 8:
-            return False
+            return Fate.TOO_LARGE
         with self._lock:
             self._watch(depends)
             if self._spoiled(token, depends):
-                return False
+                return Fate.OVERTAKEN
+            epochs = tuple(self._epoch(table) for table in depends.whole)
             known = self._kept.get(name)
             if known is not None:
-                self._drop(name, known)
-            epochs = tuple(self._epoch(table) for table in depends.whole)
-            kept = self._kept[name] = Kept(message, row_count, epochs, size, time.monotonic())
+                self._free(known)
+            kept = self._kept[name] = Kept(name, message, row_count, epochs, size, time.monotonic())
             self._size += size
             kept.holders = tuple(
                 self._hold((table, column), value, kept) for table, column, value in depends.touches
             )
             kept.values = tuple(value for _, _, value in depends.touches)
-            while self._kept and self._size + getsizeof(self._kept) > self._limit:
-                self._drop(*next(iter(self._kept.items())))
-            return name in self._kept
+            followed = self._followed.get(name[0])
+            if followed is not None:
+                followed.whole |= depends.whole
+            if make_room:
+                self._kept.move_to_end(name)
+            self._shrink(kept, make_room=make_room)
+            if name not in self._kept:
+                return Fate.NO_ROOM
+            if not make_room and known is None:
+                self._kept.move_to_end(name, last=False)
+            return Fate.KEPT
+
+    def follow(self, number: object) -> None:
+        """From now on remember which answers of this plan are spoiled, for `take_spoiled`; those that are already, too."""
+        with self._lock:
+            if number in self._followed:
+                return
+            followed = self._followed[number] = Followed()
+            everything = list(self._kept.values())
+        own = [kept for kept in everything if kept.name[0] == number]
+        with self._lock:
+            followed.whole |= {table for kept in own for table, _ in kept.epochs}
+            followed.spoiled.update((kept.name, None) for kept in own if not self._holds(kept))
+
+    def unfollow(self, number: object) -> list[Name]:
+        """Remember them no longer; returns what `take_spoiled` would."""
+        spoiled = self.take_spoiled(number)
+        with self._lock:
+            self._followed.pop(number, None)
+        return spoiled
+
+    def has_spoiled(self, number: object) -> bool | None:
+        """Whether `take_spoiled` may have something; None if the plan is not followed. Never waits."""
+        with self._lock:
+            followed = self._followed.get(number)
+            return None if followed is None else bool(followed.spoiled) or followed.outdated
+
+    def take_spoiled(self, number: object) -> list[Name]:
+        """Names of answers of a followed plan that writes have spoiled since this was asked before."""
+        with self._lock:
+            followed = self._followed.get(number)
+            if followed is None:
+                return []
+            spoiled, followed.spoiled = followed.spoiled, {}
+            # Of a table that is read whole, a write only raises the epoch: who depends on it is looked for here.
+            everything = list(self._kept.values()) if followed.outdated else []
+            followed.outdated = False
+        outdated = (kept.name for kept in everything if kept.name[0] == number and kept.epochs)
+        spoiled.update(dict.fromkeys(outdated))
+        return list(spoiled)
+
+    def snapshot(self) -> list[Kept]:
+        """All that is here, holding or not, first the one that goes first."""
+        with self._lock:
+            return list(self._kept.values())
+
+    def holds(self, kept: Kept) -> bool:
+        """Whether an answer of a snapshot is still what the query shows."""
+        with self._lock:
+            return self._holds(kept)
+
+    def asked(self, number: object) -> tuple[int, int]:
+        """Keys of a plan that were answered from here, and those that were not."""
+        with self._lock:
+            return self._asked.get(number, (0, 0))
 
     def begin_write(self, touched: Touched) -> None:
         """A write is about to be committed."""
@@ -209,12 +247,35 @@ class AnswerCache:
         kept = self._kept.get(name)
         if kept is None:
             return None
-        if kept.spoiled or (kept.epochs and self._outdated(kept)):
+        if not self._holds(kept):
             self._spoil((kept,))
             self._drop(name, kept)
             return None
         self._kept.move_to_end(name)
         return kept
+
+    def _holds(self, kept: Kept | None) -> bool:
+        return kept is not None and not kept.spoiled and not (kept.epochs and self._outdated(kept))
+
+    def _count(self, names: Sequence[Name], here: int, missing: int) -> None:
+        """All names of a call are of one plan."""
+        self._hits += here
+        self._misses += missing
+        if names:
+            hits, misses = self._asked.pop(names[0][0], (0, 0))
+            self._asked[names[0][0]] = hits + here, misses + missing
+            if len(self._asked) > _COUNTED_PLANS:
+                del self._asked[next(iter(self._asked))]
+
+    def _shrink(self, kept: Kept, *, make_room: bool) -> None:
+        """Let answers go, first those that stand first, until all fit; for one that makes no room, only those of no use."""
+        while self._kept and self._size + getsizeof(self._kept) > self._limit:
+            first = next(iter(self._kept.values()))
+            if not make_room and first is not kept and self._holds(first):
+                first = kept
+            self._drop(first.name, first)
+            if first is kept:
+                return
 
     def _outdated(self, kept: Kept) -> bool:
         return any(self._epochs[epoch[0]] != epoch for epoch in kept.epochs)
@@ -239,14 +300,14 @@ class AnswerCache:
                 for value in values[start : start + _PIECE]:
                     self._spoil_holders(holders, value)
 
-    def _spoiled_values(self, holders: _Holders, written: set[object] | None) -> list[object]:
+    def _spoiled_values(self, holders: Holders, written: set[object] | None) -> list[object]:
         """Those values of a place that a write touches; all of them if it did not look there."""
         if written is None:
             return list(holders)
         few, many = (written, holders) if len(written) < len(holders) else (holders, written)
         return [value for value in few if value in many]
 
-    def _spoil_holders(self, holders: _Holders, value: object) -> None:
+    def _spoil_holders(self, holders: Holders, value: object) -> None:
         held = holders.pop(value, None)
         if isinstance(held, set):
             self._size -= getsizeof(held)
@@ -261,6 +322,8 @@ class AnswerCache:
             if not kept.spoiled:
                 kept.spoiled = True
                 count += 1
+                if self._followed and (followed := self._followed.get(kept.name[0])) is not None:
+                    followed.spoiled[kept.name] = None
         self._spoiled_count += count
         self._invalidated += count
 
@@ -271,6 +334,11 @@ class AnswerCache:
             self._spoiled_count = 0
             places, self._by_place = self._by_place, {}
             self._size = 0
+            followed = dict(self._followed)
+        lost = [name for name in kept if name[0] in followed] if followed else []
+        with self._lock:
+            for name in lost:
+                followed[name[0]].spoiled[name] = None
         for holders in places.values():  # answers and holders name each other
             holders.clear()
         while kept:  # one by one, so that others get their turn
@@ -294,15 +362,20 @@ class AnswerCache:
         for table in touched.tables:
             name, count = self._epoch(table)
             self._epochs[table] = (name, count + 1)
+        for followed in self._followed.values():
+            followed.outdated |= not followed.whole.isdisjoint(touched.tables)
 
     def _drop(self, name: Name, kept: Kept) -> None:
         del self._kept[name]
+        self._free(kept)
+
+    def _free(self, kept: Kept) -> None:
         self._size -= kept.size
         self._spoiled_count -= kept.spoiled
         for holders, value in zip(kept.holders, kept.values, strict=True):
             self._let_go(holders, value, kept)
 
-    def _hold(self, place: Place, value: object, kept: Kept) -> _Holders:
+    def _hold(self, place: Place, value: object, kept: Kept) -> Holders:
         holders = self._by_place.setdefault(place, {})
         held = holders.get(value)
         if held is None:
@@ -319,7 +392,7 @@ class AnswerCache:
             self._size += getsizeof(both)
         return holders
 
-    def _let_go(self, holders: _Holders, value: object, kept: Kept) -> None:
+    def _let_go(self, holders: Holders, value: object, kept: Kept) -> None:
         """Of answers that were spoiled, others may stand there by now."""
         held = holders.get(value)
         if held is kept:
@@ -332,16 +405,9 @@ class AnswerCache:
             del holders[value]
         self._emptied(holders)
 
-    def _emptied(self, holders: _Holders) -> None:
+    def _emptied(self, holders: Holders) -> None:
         """Of holders without a value, free the room that they had for many."""
         if not holders:
             self._size -= getsizeof(holders)
             holders.clear()
             self._size += getsizeof(holders)
-
-
-def _size(name: Name, message: bytes, depends: Dependence) -> int:
-    """Bytes, about; a value that is both in the name and a touch is there once."""
-    key = name[-1] if isinstance(name[-1], tuple) else ()
-    size = len(message) + _ENTRY_BYTES + _TOUCH_BYTES * len(depends.touches) + sum(map(getsizeof, key))
-    return size + sum(getsizeof(value) for _, _, value in depends.touches if value not in key)

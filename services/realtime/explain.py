@@ -19,11 +19,9 @@ from featurestore.engine.wrapping import serving_sql
 from featurestore.model.errors import FeatureStoreError
 from featurestore.model.query import QueryForm, Warned
 from featurestore.model.serving import Explanation, Occurrence, Verdict
-from services.realtime.plans import Prepared, any_key
+from services.realtime.plans import Prepared, any_key, not_cacheable
 from services.realtime.serving import Serving
 
-_UNKNOWN = "it is not known what its answers depend on"
-_CLOCK = "it calls now() or the like, so its answer changes with time alone"
 _SCAN = "TABLE_SCAN"
 
 
@@ -58,7 +56,7 @@ def explain(
         verdict=_verdict(occurrences),
         occurrences=occurrences,
         cacheable=prepared.cacheable,
-        not_cacheable_because=_not_cacheable(prepared),
+        not_cacheable_because=not_cacheable(prepared),
         plan="\n".join(_line(depth, node) for depth, node in _nodes(profile)),
         warnings=_warnings(occurrences, prepared),
     )
@@ -74,19 +72,13 @@ def unexplained(
         verdict=Verdict.SCAN,
         occurrences=(),
         cacheable=prepared.cacheable,
-        not_cacheable_because=_not_cacheable(prepared),
+        not_cacheable_because=not_cacheable(prepared),
         plan="",
         warnings=(
             *prepared.warnings,
             Warned("NOT_SERVED", f"a first key could not be served, so it is not known how: {why.message}"),
         ),
     )
-
-
-def _not_cacheable(prepared: Prepared) -> str:
-    if prepared.cacheable:
-        return ""
-    return _CLOCK if prepared.uses_clock else _UNKNOWN
 
 
 def _served_sql(prepared: Prepared, keys: ConvertedKeys, values: Values) -> str:

@@ -24,7 +24,7 @@ from featurestore.engine.sql_check import parse
 from featurestore.engine.stored_columns import check_stored_columns
 from featurestore.engine.tables import identity
 from featurestore.engine.wrapping import serving_sql
-from featurestore.model.errors import InvalidArgument
+from featurestore.model.errors import FailedPrecondition, InvalidArgument
 from featurestore.model.query import Column, QueryForm, Warned
 from featurestore.model.serving import AnswerFormat, KeyValue
 from featurestore.model.table import TableDefinition
@@ -219,6 +219,27 @@ def prepare(
     if made.plan.narrows and (why := _binds_otherwise(cursor, made)):
         made.distrust(f"{why}: it is served as it is")
     return made
+
+
+_UNKNOWN: Final = "it is not known what its answers depend on"
+_CLOCK: Final = "it calls now() or the like, so its answer changes with time alone"
+
+
+def not_cacheable(prepared: Prepared) -> str:
+    """Why answers of the query are never kept; empty if they are."""
+    if prepared.cacheable:
+        return ""
+    return _CLOCK if prepared.uses_clock else _UNKNOWN
+
+
+def check_cacheable(prepared: Prepared) -> None:
+    """Refuse a query whose answers are never kept.
+
+    Raises:
+        FailedPrecondition: `NOT_CACHEABLE`, with the reason in `because`.
+    """
+    if because := not_cacheable(prepared):
+        raise FailedPrecondition("NOT_CACHEABLE", f"the query can't be warmed: {because}", because=because)
 
 
 def _planned(form: QueryForm, columns: tuple[Column, ...], types: dict[str, dict[str, str]]) -> Plan:

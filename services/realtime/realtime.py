@@ -6,6 +6,7 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,10 +23,13 @@ from featurestore.model.errors import DeadlineExceeded, FailedPrecondition, Inva
 from featurestore.model.query import Column, QueryForm
 from featurestore.model.serving import Answer, AnswerFormat, Explanation, Keys, RealtimeStatus
 from featurestore.model.table import Frame, Published, TableDefinition, TableInfo, TableRows, Version
+from featurestore.model.warming import Warmed
 from services.realtime import explain, proposals, replay
 from services.realtime.cache import AnswerCache
+from services.realtime.costs import Costs
 from services.realtime.folder_lock import FolderLock
 from services.realtime.indexes import Indexes, indexed_column
+from services.realtime.keeper import Keeper
 from services.realtime.lane import Lane, LaneLimits, exit_process
 from services.realtime.log import Log, LogReader
 from services.realtime.plans import Plans
@@ -55,6 +59,7 @@ class RealtimeService:
         engine_threads: int = 2,
         memory_limit: str = "4GB",
         cache_bytes: int = 256 * 2**20,
+        warm_share: float = 0.1,
         limits: LaneLimits | None = None,
         die: Callable[[str], None] = exit_process,
     ) -> None:
@@ -66,6 +71,7 @@ class RealtimeService:
             engine_threads: worker threads of the engine.
             memory_limit: of the engine, with its unit.
             cache_bytes: what answers that are kept may take; 0 keeps none.
+            warm_share: of the readers' time, 0 to 1; a query whose misses take more is warmed by itself, 0 for none.
             limits: how much may wait to be written.
             die: called when only a restart can tell what the log holds.
         """
@@ -73,6 +79,7 @@ class RealtimeService:
         self._reader_count = readers
         self._connect = functools.partial(connect, threads=engine_threads, memory_limit=memory_limit)
         self._cache = AnswerCache(cache_bytes)
+        self._warm_share = warm_share
         self._limits = limits
         self._die = die
         self._stack = AsyncExitStack()
@@ -81,6 +88,7 @@ class RealtimeService:
         self._readers: Readers
         self._watchman: Watchman
         self._serving: Serving
+        self._keeper: Keeper
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -111,7 +119,11 @@ class RealtimeService:
             self._watchman = Watchman(connection, self._lane, reads)
             self._watchman.start()
             stack.push_async_callback(asyncio.to_thread, self._watchman.close)
-            self._serving = Serving(self._lane, Plans(self._lane), self._cache, self._watchman)
+            costs = Costs(self._reader_count)
+            self._serving = Serving(self._lane, Plans(self._lane), self._cache, self._watchman, costs)
+            self._keeper = Keeper(self._serving, self._cache, self._readers, costs, share=self._warm_share)
+            self._keeper.start()
+            stack.push_async_callback(self._keeper.close)
             self._stack = stack.pop_all()
         return self
 
@@ -165,8 +177,24 @@ class RealtimeService:
 
     async def explain(self, query_id: str, form: QueryForm, index_key: tuple[str, ...]) -> Explanation:
         """See `peers.Realtime`."""
-        return await self._readers.run(
+        found = await self._readers.run(
             lambda cursor: explain.explain(cursor, self._serving, query_id, form, index_key)
+        )
+        return replace(found, cache=await self._keeper.use(query_id, form, index_key))
+
+    async def warm(
+        self,
+        query_id: str,
+        form: QueryForm,
+        index_key: tuple[str, ...],
+        keys: Keys | None,
+        *,
+        keep: bool | None,
+        answer_format: AnswerFormat,
+    ) -> Warmed:
+        """See `peers.Realtime`."""
+        return await self._keeper.warm(
+            query_id, form, index_key, keys, keep=keep, answer_format=answer_format
         )
 
     async def declare(self, query_id: str, form: QueryForm, index_key: tuple[str, ...]) -> Explanation:
@@ -235,6 +263,7 @@ class RealtimeService:
             writable=refusal is None,
             not_writable_because="" if refusal is None else refusal.message,
             plans_dropped=self._watchman.differed,
+            cache=await self._keeper.report(),
         )
 
     def _replayed(self, connection: duckdb.DuckDBPyConnection, indexes: Indexes) -> Tables:
@@ -250,6 +279,7 @@ class RealtimeService:
     def _advance(self) -> None:
         self._advanced.set()
         self._advanced = asyncio.Event()
+        self._keeper.wake()
 
 
 def _infos(cursor: duckdb.DuckDBPyConnection, tables: Tables, version: Version) -> tuple[TableInfo, ...]:

@@ -76,13 +76,16 @@ def run(cursor: duckdb.DuckDBPyConnection, form: QueryForm, sql: str, key_count:
         See `planned_rows`.
     """
     try:
-        rows = _bounded(cursor.execute(sql).to_arrow_reader(_BATCH_ROWS), key_count)
+        reader = cursor.execute(sql).to_arrow_reader(_BATCH_ROWS)
+        batches = _bounded(reader, key_count)
     except (duckdb.Error, OSError) as error:
         raise translate(error) from error
-    return _one_batch(finish(rows, form))
+    if len(batches) == 1:  # as almost always
+        return finish(batches[0], form)
+    return _one_batch(finish(pa.Table.from_batches(batches, reader.schema), form))
 
 
-def _bounded(reader: pa.RecordBatchReader, key_count: int) -> pa.Table:
+def _bounded(reader: pa.RecordBatchReader, key_count: int) -> list[pa.RecordBatch]:
     batches: list[pa.RecordBatch] = []
     size = 0
     try:
@@ -95,7 +98,7 @@ def _bounded(reader: pa.RecordBatchReader, key_count: int) -> pa.Table:
                 )
     finally:
         reader.close()  # one that is read in part would hold its transaction
-    return pa.Table.from_batches(batches, reader.schema)
+    return batches
 
 
 def _one_batch(rows: pa.Table) -> pa.RecordBatch:

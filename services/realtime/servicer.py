@@ -29,6 +29,7 @@ from featurestore.rpc.convert_table import (
     version_to_proto,
 )
 from featurestore.rpc.convert_value import keys_from_proto
+from featurestore.rpc.convert_warming import keep_from_proto, warm_keys_from_proto, warmed_to_proto
 from featurestore.rpc.fields import require
 
 
@@ -88,6 +89,18 @@ class RealtimeServicer(RealtimeServiceServicer):
             request.query_id, query_form_from_proto(request.form), tuple(request.index_key)
         )
         return pb.ExplainResponse(explanation=explanation_to_proto(explanation))
+
+    async def Warm(self, request: pb.WarmRequest, _: object) -> pb.WarmResponse:
+        require(request, "form")
+        warmed = await self._realtime.warm(
+            request.query_id,
+            query_form_from_proto(request.form),
+            tuple(request.index_key),
+            warm_keys_from_proto(request),
+            keep=keep_from_proto(request),
+            answer_format=answer_format_from_proto(request.format),
+        )
+        return warmed_to_proto(pb.WarmResponse, warmed)
 
     async def Declare(self, request: pb.DeclareRequest, _: object) -> pb.DeclareResponse:
         require(request, "form")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
@@ -16,13 +17,15 @@ from featurestore.engine.planner.text import Values
 from featurestore.engine.stored_columns import check_stored_columns
 from featurestore.engine.wrapping import training_sql
 from featurestore.model.errors import FeatureStoreError, Internal, InvalidArgument
-from featurestore.model.query import QueryForm
+from featurestore.model.query import Column, QueryForm
 from featurestore.model.serving import Answer, AnswerFormat, AnswerInfo, Keys, KeyValue
 from services.realtime import answers
 from services.realtime.answers import Part
 from services.realtime.cache import AnswerCache
+from services.realtime.costs import Costs, Subject
+from services.realtime.kept import Fate, Name
 from services.realtime.lane import Lane
-from services.realtime.plans import Plans, Prepared
+from services.realtime.plans import Plans, Prepared, check_cacheable
 from services.realtime.rows import plain_rows, planned_rows, run
 from services.realtime.touches import dependences
 from services.realtime.watchman import Watchman
@@ -33,14 +36,23 @@ _logger = logging.getLogger(__name__)
 
 _MOST_ON_LOOP: Final = 32
 """For more keys than this, looking them up is work for a thread."""
+_GIVE_WAY: Final = 8
+"""Answers that nobody waits for are encoded and kept in such pieces, each of them a millisecond at the most."""
+_COUNT: Final = "__fs_count"
 _MOST_CHAINED: Final = 20_000
 """Keys times values of chains that answers of one statement are registered under."""
+
+
+class TooMuchAtOnceError(Exception):
+    """The answers of one statement would all depend on so many values that none is kept: fewer keys may do."""
 
 
 class Serving:
     """Runs saved queries on the tables as they are, and notices when they no longer fit."""
 
-    def __init__(self, lane: Lane, plans: Plans, cache: AnswerCache, watchman: Watchman) -> None:
+    def __init__(
+        self, lane: Lane, plans: Plans, cache: AnswerCache, watchman: Watchman, costs: Costs
+    ) -> None:
         """Serve from an engine.
 
         Args:
@@ -48,11 +60,13 @@ class Serving:
             plans: how queries are served.
             cache: answers from before; the lane tells it of writes.
             watchman: looks at some of the answers again.
+            costs: told of what answers cost that could have been kept.
         """
         self._lane = lane
         self._plans = plans
         self._cache = cache
         self._watchman = watchman
+        self._costs = costs
 
     def answer(
         self,
@@ -119,15 +133,18 @@ class Serving:
                     part_of[each] = Part(kept.message, kept.row_count)
         missing = ConvertedKeys(keys.columns, tuple(each for each in distinct if each not in part_of))
         if missing.tuples:
+            began = time.monotonic()
             token = self._cache.begin()
             try:
                 rows, values = self._rows(cursor, query_id, prepared, missing)
-                parts = answers.encoded(answers.split(rows, _as_table(missing)), answer_format)
+                parts = answers.encoded(_split(rows, missing), answer_format)
                 part_of.update(zip(missing.tuples, parts, strict=True))
                 if keep:
                     self._keep(token, (number, answer_format), prepared, missing, values, parts)
             finally:
                 self._cache.end(token)
+            if keep:
+                self._costs.add(Subject.of(query_id, prepared), time.monotonic() - began)
             self._watchman.consider(query_id, prepared, missing)
         info = AnswerInfo(query_id, version, from_cache=not missing.tuples)
         parts = [part_of[each] for each in keys.tuples]
@@ -142,12 +159,68 @@ class Serving:
         values: Values,
         parts: Sequence[Part],
     ) -> None:
-        used = sum(len(each or ()) for each in values.values())
-        if used * len(keys.tuples) > _MOST_CHAINED:
+        if _too_many_chained(keys, values):
             return  # every key would be said to depend on the values of all
         found = dependences(prepared.plan, keys, values)
         for each, part, depends in zip(keys.tuples, parts, found, strict=True):
             self._cache.put(token, (*which, each), part.message, part.row_count, depends)
+
+    def compute(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        subject: Subject,
+        keys: ConvertedKeys,
+        answer_format: AnswerFormat,
+    ) -> dict[tuple[KeyValue, ...], Fate | None]:
+        """Have the answers for these keys kept without pushing others out; asks nothing of the watchman, counts nothing.
+
+        Args:
+            keys: each of them once.
+
+        Returns:
+            What became of each key's answer; None if it was there before, and was not computed.
+
+        Raises:
+            FailedPrecondition: `NOT_CACHEABLE`, `QUERY_SCHEMA_CHANGED`.
+            ResourceExhausted: `ANSWER_TOO_LARGE`, `QUERY_MEMORY`; likewise TooMuchAtOnceError: fewer keys may do.
+            InvalidArgument: `SQL_VALUE`, `KEY_VALUE`.
+        """
+        return self._stable(lambda: self._compute(cursor, subject, keys, answer_format))
+
+    def _compute(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        subject: Subject,
+        keys: ConvertedKeys,
+        answer_format: AnswerFormat,
+    ) -> dict[tuple[KeyValue, ...], Fate | None]:
+        prepared = self._plans.prepared(cursor, subject.query_id, subject.form, keys.columns)
+        check_cacheable(prepared)
+        fates: dict[tuple[KeyValue, ...], Fate | None] = dict.fromkeys(keys.tuples)
+        names: dict[tuple[KeyValue, ...], Name] = {
+            each: (prepared.number, answer_format, each) for each in keys.tuples
+        }
+        absent = set(self._cache.missing(list(names.values())))
+        missing = ConvertedKeys(keys.columns, tuple(each for each, name in names.items() if name in absent))
+        if not missing.tuples:
+            return fates
+        token = self._cache.begin()
+        try:
+            rows, values = self._rows(cursor, subject.query_id, prepared, missing)
+            if _too_many_chained(missing, values):
+                raise TooMuchAtOnceError
+            batches = answers.split(rows, _as_table(missing))
+            found = dependences(prepared.plan, missing, values)
+            for at, (each, batch, depends) in enumerate(zip(missing.tuples, batches, found, strict=True)):
+                if at % _GIVE_WAY == 0:
+                    time.sleep(0)  # whoever waits for the interpreter goes first
+                [part] = answers.encoded([batch], answer_format)
+                fates[each] = self._cache.put(
+                    token, names[each], part.message, part.row_count, depends, make_room=False
+                )
+        finally:
+            self._cache.end(token)
+        return fates
 
     def sample_keys(
         self, cursor: duckdb.DuckDBPyConnection, form: QueryForm, index_key: tuple[str, ...], count: int
@@ -159,18 +232,36 @@ class Serving:
             FailedPrecondition: `QUERY_SCHEMA_CHANGED`.
         """
         columns = check_key_columns(form, index_key)
-        names = ", ".join(quoted(column.name) for column in columns)
-        present = " AND ".join(f"{quoted(column.name)} IS NOT NULL" for column in columns)
-        sql = (
-            f"SELECT DISTINCT {names} FROM (\n{training_sql(replace(form, order=()))}\n) AS __fs_keys "
-            f"WHERE {present} LIMIT {max(0, count)}"
-        )
+        return self._keys(cursor, form, columns, f"{_keys_sql(form, columns)} LIMIT {max(0, count)}")
 
-        def sample() -> pa.Table:
+    def all_keys(
+        self, cursor: duckdb.DuckDBPyConnection, form: QueryForm, index_key: tuple[str, ...], most: int
+    ) -> tuple[pa.Table, int]:
+        """The distinct keys without nulls that the query shows now, or `most` of them, and how many there are.
+
+        Raises:
+            InvalidArgument: `UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `SQL_VALUE`.
+            FailedPrecondition: `QUERY_SCHEMA_CHANGED`.
+            ResourceExhausted: `ANSWER_TOO_LARGE`: they have 64 MiB or more; `QUERY_MEMORY`.
+        """
+        columns = check_key_columns(form, index_key)
+        counted = (*columns, Column(_COUNT, pa.int64(), "BIGINT"))
+        sql = (
+            f"WITH __fs_all AS MATERIALIZED ({_keys_sql(form, columns)}) "
+            f"SELECT *, (SELECT count(*) FROM __fs_all) AS {_COUNT} FROM __fs_all LIMIT {max(1, most)}"
+        )
+        found = self._keys(cursor, form, counted, sql)
+        total = found.column(_COUNT)[0].as_py() if found.num_rows else 0
+        return found.drop_columns([_COUNT]).slice(0, most), total
+
+    def _keys(
+        self, cursor: duckdb.DuckDBPyConnection, form: QueryForm, columns: tuple[Column, ...], sql: str
+    ) -> pa.Table:
+        def find() -> pa.Table:
             check_stored_columns(cursor, form)
             return pa.Table.from_batches([run(cursor, replace(form, columns=columns), sql, 1)])
 
-        return self._stable(sample)
+        return self._stable(find)
 
     def prepared(
         self, cursor: duckdb.DuckDBPyConnection, query_id: str, form: QueryForm, index_key: tuple[str, ...]
@@ -183,6 +274,10 @@ class Serving:
         """
         columns = check_key_columns(form, index_key)
         return self._stable(lambda: self._plans.prepared(cursor, query_id, form, columns))
+
+    def known(self, query_id: str, form: QueryForm, index_key: tuple[str, ...]) -> Prepared | None:
+        """The same if it was found before, and still holds; never waits."""
+        return self._plans.kept(query_id, form, index_key)
 
     def _rows(
         self, cursor: duckdb.DuckDBPyConnection, query_id: str, prepared: Prepared, keys: ConvertedKeys
@@ -214,10 +309,25 @@ class Serving:
                     return found
 
 
+def _keys_sql(form: QueryForm, columns: tuple[Column, ...]) -> str:
+    names = ", ".join(quoted(column.name) for column in columns)
+    present = " AND ".join(f"{quoted(column.name)} IS NOT NULL" for column in columns)
+    text = training_sql(replace(form, order=()))
+    return f"SELECT DISTINCT {names} FROM (\n{text}\n) AS __fs_keys WHERE {present}"
+
+
+def _too_many_chained(keys: ConvertedKeys, values: Values) -> bool:
+    return sum(len(each or ()) for each in values.values()) * len(keys.tuples) > _MOST_CHAINED
+
+
 def _check_leaves(keys: ConvertedKeys) -> None:
     """Refuse a key that no answer could hold, whether it is asked for alone or among others."""
     if any(column.engine_type in ("HUGEINT", "UHUGEINT") for column in keys.columns):
         _as_table(keys)
+
+
+def _split(rows: pa.RecordBatch, keys: ConvertedKeys) -> list[pa.RecordBatch]:
+    return [rows] if len(keys.tuples) == 1 else answers.split(rows, _as_table(keys))
 
 
 def _as_table(keys: ConvertedKeys) -> pa.Table:

@@ -88,6 +88,8 @@ class Watchman:
             try:
                 self._look(query_id, prepared, keys)
             except Exception:
+                if self._closing.is_set():
+                    return  # interrupted, wherever it was
                 _logger.exception("the watchman met an error of ours")
             self._closing.wait(_REST * (time.monotonic() - began))
 

@@ -76,6 +76,23 @@ def null_in_a_column_that_may_not_be(w: World) -> object:
     return w.store.publish(table, [{"k": 1, "v": None}])
 
 
+def warms_what_fails_on_its_data(w: World) -> object:
+    text = f"SELECT order_id, CAST(day AS INTEGER) AS d FROM feature_store.{w.orders}"
+    query = w.store.query_train(text, save=True).query_id
+    return w.store.warm(query, "order_id", [1])
+
+
+def tells_the_time(w: World) -> str:
+    """A saved query whose answers change with time alone."""
+    text = f"SELECT user_id, now() AS asked_at FROM feature_store.{w.orders}"
+    return w.store.query_train(text, save=True).query_id
+
+
+def warmed(reason: str, says: str, *values: object, key: str | list[str] = "user_id") -> Case:
+    """Keys that are refused in warming as they are in serving."""
+    return Case("Warm", INVALID, reason, lambda w: w.store.warm(w.query, key, list(values)), says)
+
+
 def delete_id_again(w: World) -> object:
     publish_id = w.name("delete")
     w.store.delete(w.orders, [101], publish_id=publish_id)
@@ -126,6 +143,39 @@ OTHERS = [
     ),
     stale("Explain", lambda w: w.store.explain(w.stale_query, index_key="k"), "v was DOUBLE"),
     stale("Verify", lambda w: w.store.verify(w.stale_query, index_key="k"), "v was DOUBLE"),
+    stale("Warm", lambda w: w.store.warm(w.stale_query, "k"), "v was DOUBLE"),
+    # Warming
+    Case(
+        "Warm",
+        PRECONDITION,
+        "NOT_CACHEABLE",
+        lambda w: w.store.warm(tells_the_time(w), "user_id"),
+        "now()",
+        lambda w: ["warm", tells_the_time(w), "--index-key", "user_id"],
+    ),
+    Case(
+        "Warm",
+        MISSING,
+        "UNKNOWN_QUERY",
+        lambda w: w.store.warm(NO_QUERY, "user_id"),
+        NO_QUERY,
+        lambda _: ["warm", NO_QUERY, "--key", "user_id=1"],
+    ),
+    *references("Warm", lambda w, query: w.store.warm(query, "k"), NO_ETL, "qry"),
+    warmed("UNKNOWN_KEY_COLUMN", "nobody", 1, key="nobody"),
+    warmed("KEY_TYPE", "amount", 1.5, key="amount"),
+    warmed("KEY_VALUE", "user_id", "one"),
+    warmed("KEY_NULL", "user_id", None),
+    warmed("KEY_WIDTH", "2", (1,), key=["user_id", "order_id"]),
+    warmed("KEYS_EMPTY", "no index values"),
+    Case(
+        "Warm",
+        INVALID,
+        "KEYS_TOO_MANY",
+        raw("Warm", lambda w: pb.WarmRequest(query=w.query, keys=int_keys("user_id", *range(10_001)))),
+        "10001",
+    ),
+    Case("Warm", INVALID, "SQL_VALUE", warms_what_fails_on_its_data, "column day"),
     Case(
         "QueryTrain",
         "UNAVAILABLE",

@@ -56,6 +56,7 @@ from featurestore.model.table import (
     TableRows,
     Version,
 )
+from featurestore.model.warming import CacheReport, CacheUse, KeptUp, Warmed
 from featurestore.rpc.channels import open_channel
 from featurestore.rpc.remote_catalog import RemoteCatalog
 from featurestore.rpc.remote_extraction import RemoteExtraction
@@ -96,6 +97,7 @@ ROWS_ANSWER = Answer(FOUND, AnswerFormat.ROWS, b"rows", INFO)
 TABLE = TableDefinition("quotes", SCHEMA, ("user_id",), "at")
 TABLE_INFO = TableInfo(TABLE, 3, VERSION)
 ROWS = pa.table({"user_id": [1, 2], "at": pa.array([NOW, NOW], pa.timestamp("us", "UTC"))})
+USE = CacheUse("qry_1", ("user_id",), KeptUp.BY_ITSELF, 7, 3, 5, 4_000, 12.5)
 EXPLANATION = Explanation(
     "qry_1",
     ("user_id",),
@@ -104,6 +106,8 @@ EXPLANATION = Explanation(
     False,
     "now()",
     "plan",
+    (),
+    USE,
 )
 REPORT = VerifyReport(10, 9, 1, (Difference("1", "at", "a", "b", "DATA_DIFFERS"),), VERSION, ("by rows",))
 FRAMES = (Frame(8, "p8", (Define(TABLE), Put("quotes", ROWS))), Frame(9, "p9", (Put("quotes", ROWS),)))
@@ -147,7 +151,37 @@ CALLS = {
         ("declare", ("qry_1", FORM, ("user_id",)), {}, EXPLANATION),
         ("sample_keys", (FORM, ("user_id",), 5), {}, ROWS),
         ("version", (), {}, VERSION),
-        ("status", (), {}, RealtimeStatus(VERSION, 1, 3, writable=False, not_writable_because="disk")),
+        (
+            "warm",
+            ("qry_1", FORM, ("user_id",), KEYS),
+            {"keep": True, "answer_format": AnswerFormat.ROWS},
+            Warmed(5, 1, 2, 3, 4),
+        ),
+        (
+            "warm",
+            ("qry_1", FORM, ("user_id",), None),
+            {"keep": None, "answer_format": AnswerFormat.ARROW},
+            Warmed(),
+        ),
+        (
+            "warm",
+            ("qry_1", FORM, ("user_id",), None),
+            {"keep": False, "answer_format": AnswerFormat.ARROW},
+            Warmed(),
+        ),
+        (
+            "status",
+            (),
+            {},
+            RealtimeStatus(
+                VERSION,
+                1,
+                3,
+                writable=False,
+                not_writable_because="disk",
+                cache=CacheReport(1, 2, 3, 4, 5, 6, (USE,)),
+            ),
+        ),
     ],
     "extraction": [
         ("describe", ("SELECT 1", VERSION), {}, COLUMNS),

@@ -3,6 +3,7 @@
 import uuid
 from datetime import UTC, timedelta, timezone
 from decimal import Decimal
+from functools import partial
 
 import pyarrow as pa
 import pytest
@@ -10,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featurestore.api.extraction.v1 import extraction_pb2
+from featurestore.api.gateway.v1 import gateway_pb2
+from featurestore.api.realtime.v1 import realtime_pb2
 from featurestore.model.etl import Etl, EtlDraft, EtlSource, PinnedScript, Provenance
 from featurestore.model.names import Kind
 from featurestore.model.query import Column, Notes, OrderTerm, Query, QueryDraft, QueryForm, Warned
@@ -44,6 +47,7 @@ from featurestore.model.table import (
     TableRows,
     Version,
 )
+from featurestore.model.warming import CacheReport, CacheUse, KeptUp, Warmed
 from featurestore.rpc import (
     convert_answer,
     convert_catalog,
@@ -52,6 +56,7 @@ from featurestore.rpc import (
     convert_saved,
     convert_table,
     convert_value,
+    convert_warming,
 )
 
 seldom = settings(deadline=None, max_examples=20, derandomize=True)
@@ -100,6 +105,17 @@ PROVENANCE = st.builds(Provenance, TEXT, TEXT, TEXT, TEXT, LABELS)
 NEIGHBOURS = tuples(st.tuples(TEXT, TEXT))
 SCRIPT = st.builds(PinnedScript, TEXT, PROVENANCE, NEIGHBOURS)
 INFO = st.builds(AnswerInfo, TEXT, VERSION, TEXT, TEXT, TEXT, st.booleans())
+CACHE_USE = st.builds(
+    CacheUse,
+    TEXT,
+    tuples(TEXT),
+    st.sampled_from(KeptUp),
+    COUNT,
+    COUNT,
+    COUNT,
+    COUNT,
+    st.floats(0, allow_infinity=False),
+)
 KEY_ANSWER = st.builds(KeyAnswer, st.sampled_from(Outcome), COUNT)
 SOURCE = st.builds(EtlSource, address=NAME) | st.builds(EtlSource, local_path=NAME, text=TEXT)
 RUN = st.builds(EtlRun, TEXT, TEXT, SCRIPT, COLUMNS, SCHEMA)
@@ -213,6 +229,7 @@ ROUND_TRIPS = [
             TEXT,
             TEXT,
             WARNINGS,
+            st.none() | CACHE_USE,
         ),
         convert_answer.explanation_to_proto,
         convert_answer.explanation_from_proto,
@@ -255,6 +272,24 @@ ROUND_TRIPS = [
         st.builds(RealtimeStatus, VERSION, COUNT, COUNT, st.booleans(), TEXT),
         convert_realtime.realtime_status_to_proto,
         convert_realtime.realtime_status_from_proto,
+    ),
+    (
+        "cache report",
+        st.builds(CacheReport, COUNT, COUNT, COUNT, COUNT, COUNT, COUNT, tuples(CACHE_USE)),
+        convert_warming.cache_report_to_proto,
+        convert_warming.cache_report_from_proto,
+    ),
+    (
+        "warmed, by realtime",
+        st.builds(Warmed, COUNT, COUNT, COUNT, COUNT, COUNT),
+        partial(convert_warming.warmed_to_proto, realtime_pb2.WarmResponse),
+        convert_warming.warmed_from_proto,
+    ),
+    (
+        "warmed, by the gateway",
+        st.builds(Warmed, COUNT, COUNT, COUNT, COUNT, COUNT),
+        partial(convert_warming.warmed_to_proto, gateway_pb2.WarmResponse),
+        convert_warming.warmed_from_proto,
     ),
     ("etl run", RUN, convert_extraction.etl_run_to_proto, convert_extraction.etl_run_from_proto),
     (

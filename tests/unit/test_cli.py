@@ -49,6 +49,8 @@ def test_help_lists_every_command_in_the_order_of_use():
         ["publish", "t", "no-such-file.csv"],
         ["query", "realtime", "q", "--key", "user_id"],
         ["query", "realtime", "q"],
+        ["warm", "q"],
+        ["warm", "q", "--index-key", "k", "--key", "k=1"],
         ["query", "train", "SELECT 1", "--name", "n"],
         ["tables", "--store", "a", "--target", "b"],
         ["serve", "everything"],

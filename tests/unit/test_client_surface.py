@@ -30,6 +30,7 @@ CLIENT_CALL = {
     "ExtractTrain": "extract_train",
     "ExtractRealtime": "extract_realtime",
     "Explain": "explain",
+    "Warm": "warm",
     "Verify": "verify",
     "GetQuery": "get_query",
     "ListQueries": "list_queries",

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from featurestore.model.query import QueryForm
 from featurestore.model.serving import AnswerFormat, Keys
+from featurestore.model.warming import Warmed
 from tests.property.cache.acknowledged import Acknowledged
 from tests.support.realtime_rows import keys_of, new_id, opened, rows_of
 
@@ -116,7 +117,7 @@ def shown(rows, id_column, number_column):
 class Race:
     """One run on a service, until so many reads were held against what was acknowledged, or the time is over."""
 
-    def __init__(self, realtime, reads, seconds, seed=0, pause=0.004):
+    def __init__(self, realtime, reads, seconds, seed=0, pause=0.004, warmed=False):
         self.reads = 0
         self.from_cache = 0
         self._wanted = reads
@@ -125,12 +126,18 @@ class Race:
         self._draw = random.Random(seed)
         self._pause = pause
         self._known = Acknowledged()
+        self._warmed = warmed
+        self.warmed = Warmed()
 
     async def run(self):
         """Raises StaleAnswerError at the first such answer."""
         await self._publish([(table, n) for table, count in ROWS.items() for n in range(count)])
         self._forms = [QueryForm(each.sql, await self._realtime.describe(each.sql)) for each in QUERIES]
+        if self._warmed:
+            for number in range(len(QUERIES)):
+                await self._warm(number, keep=True)
         work = [self._write(n) for n in range(_WRITERS)] + [self._read() for _ in range(_READERS)]
+        work += [self._warm_again()] if self._warmed else []
         tasks = [asyncio.ensure_future(each) for each in work]
         try:
             await asyncio.gather(*tasks)
@@ -159,6 +166,21 @@ class Race:
         query.check(value, rows, lambda table, *more: self._known.check(since, table, *more))
         self.reads += 1
         self.from_cache += answer.info.from_cache
+
+    async def _warm_again(self):
+        while not self.over:
+            await self._warm(self._draw.randrange(len(QUERIES)))
+            await asyncio.sleep(2 * self._pause)
+
+    async def _warm(self, number, keep=None):
+        self.warmed += await self._realtime.warm(
+            f"qry_{number}",
+            self._forms[number],
+            (QUERIES[number].key,),
+            None,
+            keep=keep,
+            answer_format=AnswerFormat.ARROW,
+        )
 
     async def _write(self, writer):
         owned = [(table, n) for table, count in ROWS.items() for n in range(count) if n % _WRITERS == writer]

@@ -44,9 +44,9 @@ class SharpCache(AnswerCache):
             for table, columns in self._watched.items()
         }
 
-    def put(self, *answer):
+    def put(self, *answer, **how):
         time.sleep(self._draw.choice([0, 0, 0.001, 0.004]))
-        return super().put(*answer)
+        return super().put(*answer, **how)
 
     def begin_write(self, touched):
         super().begin_write(touched)

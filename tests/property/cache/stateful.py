@@ -165,14 +165,16 @@ class CachedBesidePlain(RuleBasedStateMachine):
         self._run(self._realtime.publish(new_id(), tables))
         self.counts["published"] += 1
 
-    @rule(n=ids, k=places, other=places)
-    def move(self, n, k, other):
-        """A row goes to another key, alone."""
+    @rule(n=ids, k=places, other=places, settled=st.booleans())
+    def move(self, n, k, other, settled):
+        """A row goes to another key, alone; what is kept up may be computed again before anybody asks."""
         self._run(
             self._realtime.publish(
                 new_id(), [self._rows("facts", [(n, self._value(k), self._value(other), 1)])]
             )
         )
+        if settled:
+            self._run(asyncio.sleep(0.03))
         self.counts["moved"] += 1
 
     @rule(some=st.lists(ids, min_size=1, max_size=2))
@@ -231,6 +233,38 @@ class CachedBesidePlain(RuleBasedStateMachine):
             for key in [(0, 0), (1, 1), (2, 2), (2, 0)]:
                 self._compare(question, plain, [key], AnswerFormat.ARROW)
 
+    @rule(
+        question=st.sampled_from(sorted(QUERIES)),
+        keys=st.none() | st.lists(st.tuples(places, places), min_size=1, max_size=3),
+        keep=st.sampled_from([None, None, True, False]),
+        answer_format=formats,
+    )
+    def warm(self, question, keys, keep, answer_format):
+        index_key, _ = QUERIES[question]
+        asked = None if keys is None else Keys(index_key, self._tuples(question, keys))
+        before = len(set(self._tuples(question, keys))) if keys else self._distinct(question)
+        done = self._run(
+            self._realtime.warm(
+                question, self._forms[question], index_key, asked, keep=keep, answer_format=answer_format
+            )
+        )
+        if keys or keep is not False:
+            assert done.kept + done.already_there == before, question
+        assert (done.no_room, done.overtaken) == (0, 0)
+        self.counts["warmed"] += done.kept
+
+    def _distinct(self, question):
+        index_key, _ = QUERIES[question]
+        shown = {tuple(row[name] for name in index_key) for row in self._plain(question)}
+        return sum(None not in key for key in shown)
+
+    def _tuples(self, question, keys):
+        index_key, _ = QUERIES[question]
+        return tuple(
+            tuple(self._key(column, place) for column, place in zip(index_key, key, strict=False))
+            for key in keys
+        )
+
     def _key(self, column, place):
         if column == "id":
             return place
@@ -238,10 +272,7 @@ class CachedBesidePlain(RuleBasedStateMachine):
 
     def _asked(self, question, keys, answer_format):
         index_key, _ = QUERIES[question]
-        tuples = tuple(
-            tuple(self._key(column, place) for column, place in zip(index_key, key, strict=False))
-            for key in keys
-        )
+        tuples = self._tuples(question, keys)
         asked = self._realtime.query(question, self._forms[question], Keys(index_key, tuples), answer_format)
         return tuples, self._run(asked)
 

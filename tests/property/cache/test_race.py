@@ -35,6 +35,27 @@ async def test_readers_never_find_a_stale_answer_when_every_step_takes_long(tmp_
     assert status.invalidated >= 200
 
 
+@pytest.mark.parametrize("steps", ["as they are", "slow"])
+async def test_readers_never_find_a_stale_answer_when_all_queries_are_warmed_and_kept_up(
+    tmp_path, monkeypatch, steps
+):
+    if steps == "slow":
+        sharp.sharpened(monkeypatch)
+    race, status = await raced(tmp_path, reads=1_500, seconds=60, warmed=True)
+    assert race.reads >= 1_500
+    assert race.warmed.kept >= 50
+    assert status.invalidated >= 200
+
+
+@pytest.mark.parametrize(
+    "kind", [sharp.DropsLate, sharp.BlocksNothing, sharp.ForgetsWrites], ids=lambda kind: kind.__name__
+)
+async def test_the_race_with_warming_finds_a_cache_that(kind, tmp_path, monkeypatch):
+    sharp.sharpened(monkeypatch, kind)
+    with pytest.raises(StaleAnswerError):
+        await raced(tmp_path, reads=10**9, seconds=60, warmed=True)
+
+
 @pytest.mark.parametrize("kind", _CLASSES, ids=lambda kind: kind.__name__)
 async def test_the_race_finds_a_cache_that(kind, tmp_path, monkeypatch):
     sharp.sharpened(monkeypatch, kind)

@@ -98,6 +98,34 @@ VERDICT_SCAN: Verdict.ValueType  # 3
 """None is."""
 Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
 
+class _KeptUp:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _KeptUpEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeptUp.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    KEPT_UP_UNSPECIFIED: _KeptUp.ValueType  # 0
+    """Not said."""
+    KEPT_UP_NOT: _KeptUp.ValueType  # 1
+    """They are computed when they are asked for."""
+    KEPT_UP_ASKED: _KeptUp.ValueType  # 2
+    """Somebody asked for it."""
+    KEPT_UP_BY_ITSELF: _KeptUp.ValueType  # 3
+    """The query's misses took more than a set share of the readers' time."""
+
+class KeptUp(_KeptUp, metaclass=_KeptUpEnumTypeWrapper):
+    """Whether answers that a write spoils are computed again behind it, and why."""
+
+KEPT_UP_UNSPECIFIED: KeptUp.ValueType  # 0
+"""Not said."""
+KEPT_UP_NOT: KeptUp.ValueType  # 1
+"""They are computed when they are asked for."""
+KEPT_UP_ASKED: KeptUp.ValueType  # 2
+"""Somebody asked for it."""
+KEPT_UP_BY_ITSELF: KeptUp.ValueType  # 3
+"""The query's misses took more than a set share of the readers' time."""
+Global___KeptUp: _TypeAlias = KeptUp  # noqa: Y015
+
 @_typing.final
 class Value(_message.Message):
     """One typed value. Which kind a column's values have is a function of its type alone; null is `null_value`."""
@@ -1214,6 +1242,7 @@ class Explanation(_message.Message):
     NOT_CACHEABLE_BECAUSE_FIELD_NUMBER: _builtins.int
     PLAN_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
     query_id: _builtins.str
     """The query."""
     verdict: Global___Verdict.ValueType
@@ -1236,6 +1265,10 @@ class Explanation(_message.Message):
     def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Warning]:
         """What is worth knowing."""
 
+    @_builtins.property
+    def cache(self) -> Global___CacheUse:
+        """How its kept answers fare; unset if they are never kept."""
+
     def __init__(
         self,
         *,
@@ -1247,14 +1280,115 @@ class Explanation(_message.Message):
         not_cacheable_because: _builtins.str = ...,
         plan: _builtins.str = ...,
         warnings: _abc.Iterable[Global___Warning] | None = ...,
+        cache: Global___CacheUse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cacheable", b"cacheable", "index_key", b"index_key", "not_cacheable_because", b"not_cacheable_because", "occurrences", b"occurrences", "plan", b"plan", "query_id", b"query_id", "verdict", b"verdict", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cacheable", b"cacheable", "index_key", b"index_key", "not_cacheable_because", b"not_cacheable_because", "occurrences", b"occurrences", "plan", b"plan", "query_id", b"query_id", "verdict", b"verdict", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Explanation: _TypeAlias = Explanation  # noqa: Y015
+
+@_typing.final
+class CacheUse(_message.Message):
+    """How the kept answers of a query by an index key fare."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_ID_FIELD_NUMBER: _builtins.int
+    INDEX_KEY_FIELD_NUMBER: _builtins.int
+    KEPT_UP_FIELD_NUMBER: _builtins.int
+    HIT_COUNT_FIELD_NUMBER: _builtins.int
+    MISS_COUNT_FIELD_NUMBER: _builtins.int
+    ENTRY_COUNT_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    OLDEST_SECONDS_FIELD_NUMBER: _builtins.int
+    query_id: _builtins.str
+    """The query."""
+    kept_up: Global___KeptUp.ValueType
+    """Whether it is kept warm."""
+    hit_count: _builtins.int
+    """Keys that were answered from the cache, since the query was planned."""
+    miss_count: _builtins.int
+    """Keys that were not."""
+    entry_count: _builtins.int
+    """Answers that hold."""
+    size_bytes: _builtins.int
+    """What they take, about."""
+    oldest_seconds: _builtins.float
+    """Since the oldest of them was computed."""
+    @_builtins.property
+    def index_key(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Its columns."""
+
+    def __init__(
+        self,
+        *,
+        query_id: _builtins.str = ...,
+        index_key: _abc.Iterable[_builtins.str] | None = ...,
+        kept_up: Global___KeptUp.ValueType = ...,
+        hit_count: _builtins.int = ...,
+        miss_count: _builtins.int = ...,
+        entry_count: _builtins.int = ...,
+        size_bytes: _builtins.int = ...,
+        oldest_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_count", b"entry_count", "hit_count", b"hit_count", "index_key", b"index_key", "kept_up", b"kept_up", "miss_count", b"miss_count", "oldest_seconds", b"oldest_seconds", "query_id", b"query_id", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CacheUse: _TypeAlias = CacheUse  # noqa: Y015
+
+@_typing.final
+class CacheReport(_message.Message):
+    """The answer cache at a glance."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HIT_COUNT_FIELD_NUMBER: _builtins.int
+    MISS_COUNT_FIELD_NUMBER: _builtins.int
+    INVALIDATED_COUNT_FIELD_NUMBER: _builtins.int
+    ENTRY_COUNT_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    LIMIT_BYTES_FIELD_NUMBER: _builtins.int
+    KEPT_UP_FIELD_NUMBER: _builtins.int
+    hit_count: _builtins.int
+    """Keys that were answered from it since the start."""
+    miss_count: _builtins.int
+    """Keys that were not."""
+    invalidated_count: _builtins.int
+    """Answers that writes spoiled."""
+    entry_count: _builtins.int
+    """Answers that hold."""
+    size_bytes: _builtins.int
+    """What is there takes, about."""
+    limit_bytes: _builtins.int
+    """What it may take; 0 keeps nothing."""
+    @_builtins.property
+    def kept_up(self) -> _containers.RepeatedCompositeFieldContainer[Global___CacheUse]:
+        """The queries that are kept warm."""
+
+    def __init__(
+        self,
+        *,
+        hit_count: _builtins.int = ...,
+        miss_count: _builtins.int = ...,
+        invalidated_count: _builtins.int = ...,
+        entry_count: _builtins.int = ...,
+        size_bytes: _builtins.int = ...,
+        limit_bytes: _builtins.int = ...,
+        kept_up: _abc.Iterable[Global___CacheUse] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_count", b"entry_count", "hit_count", b"hit_count", "invalidated_count", b"invalidated_count", "kept_up", b"kept_up", "limit_bytes", b"limit_bytes", "miss_count", b"miss_count", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CacheReport: _TypeAlias = CacheReport  # noqa: Y015
 
 @_typing.final
 class Difference(_message.Message):

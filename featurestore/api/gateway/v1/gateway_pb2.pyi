@@ -864,6 +864,90 @@ class ExplainResponse(_message.Message):
 Global___ExplainResponse: _TypeAlias = ExplainResponse  # noqa: Y015
 
 @_typing.final
+class WarmRequest(_message.Message):
+    """Request of Warm."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_FIELD_NUMBER: _builtins.int
+    INDEX_KEY_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    KEEP_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    query: _builtins.str
+    """The saved query."""
+    keep: _builtins.bool
+    """True: from now on answers of the query that writes spoil are computed again behind them, until realtime ends.
+    False: no longer; without `keys` nothing is computed then. Unset: as it is.
+    """
+    format: _common_pb2.AnswerFormat.ValueType
+    """How the rows are to be encoded; answers in one format are of no use in the other."""
+    @_builtins.property
+    def index_key(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Its columns; `keys` brings its own."""
+
+    @_builtins.property
+    def keys(self) -> _common_pb2.Keys:
+        """Only for these; unset: for all keys that the query shows."""
+
+    def __init__(
+        self,
+        *,
+        query: _builtins.str = ...,
+        index_key: _abc.Iterable[_builtins.str] | None = ...,
+        keys: _common_pb2.Keys | None = ...,
+        keep: _builtins.bool | None = ...,
+        format: _common_pb2.AnswerFormat.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_keep", b"_keep", "keep", b"keep", "keys", b"keys"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep", b"_keep", "format", b"format", "index_key", b"index_key", "keep", b"keep", "keys", b"keys", "query", b"query"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__keep: _TypeAlias = _typing.Literal["keep"]  # noqa: Y015
+    _WhichOneofArgType__keep: _TypeAlias = _typing.Literal["_keep", b"_keep"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__keep) -> _WhichOneofReturnType__keep | None: ...
+
+Global___WarmRequest: _TypeAlias = WarmRequest  # noqa: Y015
+
+@_typing.final
+class WarmResponse(_message.Message):
+    """Response of Warm. Every key that was meant is in exactly one of the last four."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPUTED_COUNT_FIELD_NUMBER: _builtins.int
+    KEPT_COUNT_FIELD_NUMBER: _builtins.int
+    ALREADY_THERE_COUNT_FIELD_NUMBER: _builtins.int
+    NO_ROOM_COUNT_FIELD_NUMBER: _builtins.int
+    OVERTAKEN_COUNT_FIELD_NUMBER: _builtins.int
+    computed_count: _builtins.int
+    """Answers that were computed."""
+    kept_count: _builtins.int
+    """Of these, those that are kept now."""
+    already_there_count: _builtins.int
+    """Keys whose answers were kept before."""
+    no_room_count: _builtins.int
+    """Keys whose answers are not kept for want of room: nothing that holds is let go for them."""
+    overtaken_count: _builtins.int
+    """Keys whose answers a write spoiled while they were computed."""
+    def __init__(
+        self,
+        *,
+        computed_count: _builtins.int = ...,
+        kept_count: _builtins.int = ...,
+        already_there_count: _builtins.int = ...,
+        no_room_count: _builtins.int = ...,
+        overtaken_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["already_there_count", b"already_there_count", "computed_count", b"computed_count", "kept_count", b"kept_count", "no_room_count", b"no_room_count", "overtaken_count", b"overtaken_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WarmResponse: _TypeAlias = WarmResponse  # noqa: Y015
+
+@_typing.final
 class VerifyRequest(_message.Message):
     """Request of Verify."""
 
@@ -1155,6 +1239,7 @@ class GetStatusResponse(_message.Message):
     ETL_COUNT_FIELD_NUMBER: _builtins.int
     ETL_WORKER_COUNT_FIELD_NUMBER: _builtins.int
     PROBLEMS_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
     package_version: _builtins.str
     """The package's version."""
     table_count: _builtins.int
@@ -1179,6 +1264,10 @@ class GetStatusResponse(_message.Message):
     def problems(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What is not as it should be, one sentence each; empty when all is well."""
 
+    @_builtins.property
+    def cache(self) -> _common_pb2.CacheReport:
+        """How realtime's answer cache does; unset while realtime does not answer."""
+
     def __init__(
         self,
         *,
@@ -1191,10 +1280,11 @@ class GetStatusResponse(_message.Message):
         etl_count: _builtins.int = ...,
         etl_worker_count: _builtins.int = ...,
         problems: _abc.Iterable[_builtins.str] | None = ...,
+        cache: _common_pb2.CacheReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["realtime_version", b"realtime_version", "warehouse_version", b"warehouse_version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "realtime_version", b"realtime_version", "warehouse_version", b"warehouse_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etl_count", b"etl_count", "etl_worker_count", b"etl_worker_count", "package_version", b"package_version", "problems", b"problems", "query_count", b"query_count", "realtime_version", b"realtime_version", "row_count", b"row_count", "table_count", b"table_count", "warehouse_version", b"warehouse_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "etl_count", b"etl_count", "etl_worker_count", b"etl_worker_count", "package_version", b"package_version", "problems", b"problems", "query_count", b"query_count", "realtime_version", b"realtime_version", "row_count", b"row_count", "table_count", b"table_count", "warehouse_version", b"warehouse_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -108,6 +108,11 @@ class FeatureStoreServiceStub:
                 request_serializer=featurestore_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.ExplainRequest.SerializeToString,
                 response_deserializer=featurestore_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.ExplainResponse.FromString,
                 _registered_method=True)
+        self.Warm = channel.unary_unary(
+                '/featurestore.api.gateway.v1.FeatureStoreService/Warm',
+                request_serializer=featurestore_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.WarmRequest.SerializeToString,
+                response_deserializer=featurestore_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.WarmResponse.FromString,
+                _registered_method=True)
         self.Verify = channel.unary_unary(
                 '/featurestore.api.gateway.v1.FeatureStoreService/Verify',
                 request_serializer=featurestore_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.VerifyRequest.SerializeToString,
@@ -298,6 +303,18 @@ class FeatureStoreServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Warm(self, request, context):
+        """Has answers of a saved query kept before anybody asks, within the cache's bytes and behind everything else: serving
+        and publishing do not wait for it. If the call's time ends before, what was kept until then stays.
+
+        Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `KEY_VALUE`, `KEY_NULL`, `KEY_WIDTH`, `KEYS_EMPTY`,
+        `KEYS_TOO_MANY`, `SQL_VALUE`, `BAD_ID`, `ID_OF_OTHER_KIND`, `MISSING_ID`, `BAD_NAME`), NOT_FOUND (`UNKNOWN_QUERY`),
+        FAILED_PRECONDITION (`NOT_CACHEABLE`: its answers are never kept, and why; `QUERY_SCHEMA_CHANGED`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Verify(self, request, context):
         """Serves sampled keys through the real path and compares them with training, by value.
 
@@ -425,6 +442,11 @@ def add_FeatureStoreServiceServicer_to_server(servicer, server):
                     servicer.Explain,
                     request_deserializer=featurestore_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.ExplainRequest.FromString,
                     response_serializer=featurestore_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.ExplainResponse.SerializeToString,
+            ),
+            'Warm': grpc.unary_unary_rpc_method_handler(
+                    servicer.Warm,
+                    request_deserializer=featurestore_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.WarmRequest.FromString,
+                    response_serializer=featurestore_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.WarmResponse.SerializeToString,
             ),
             'Verify': grpc.unary_unary_rpc_method_handler(
                     servicer.Verify,
@@ -800,6 +822,33 @@ class FeatureStoreService:
             '/featurestore.api.gateway.v1.FeatureStoreService/Explain',
             featurestore_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.ExplainRequest.SerializeToString,
             featurestore_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Warm(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/featurestore.api.gateway.v1.FeatureStoreService/Warm',
+            featurestore_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.WarmRequest.SerializeToString,
+            featurestore_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.WarmResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -135,6 +135,14 @@ class FeatureStoreServiceStub:
     Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `KEYS_EMPTY`, `BAD_ID`, `ID_OF_OTHER_KIND`,
     `MISSING_ID`, `BAD_NAME`), NOT_FOUND (`UNKNOWN_QUERY`), FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`).
     """
+    Warm: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.WarmRequest, _gateway_pb2.WarmResponse]
+    """Has answers of a saved query kept before anybody asks, within the cache's bytes and behind everything else: serving
+    and publishing do not wait for it. If the call's time ends before, what was kept until then stays.
+
+    Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `KEY_VALUE`, `KEY_NULL`, `KEY_WIDTH`, `KEYS_EMPTY`,
+    `KEYS_TOO_MANY`, `SQL_VALUE`, `BAD_ID`, `ID_OF_OTHER_KIND`, `MISSING_ID`, `BAD_NAME`), NOT_FOUND (`UNKNOWN_QUERY`),
+    FAILED_PRECONDITION (`NOT_CACHEABLE`: its answers are never kept, and why; `QUERY_SCHEMA_CHANGED`).
+    """
     Verify: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.VerifyRequest, _gateway_pb2.VerifyResponse]
     """Serves sampled keys through the real path and compares them with training, by value.
 
@@ -278,6 +286,14 @@ class FeatureStoreServiceAsyncStub(FeatureStoreServiceStub):
 
     Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `KEYS_EMPTY`, `BAD_ID`, `ID_OF_OTHER_KIND`,
     `MISSING_ID`, `BAD_NAME`), NOT_FOUND (`UNKNOWN_QUERY`), FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`).
+    """
+    Warm: _aio.UnaryUnaryMultiCallable[_gateway_pb2.WarmRequest, _gateway_pb2.WarmResponse]  # type: ignore[assignment]
+    """Has answers of a saved query kept before anybody asks, within the cache's bytes and behind everything else: serving
+    and publishing do not wait for it. If the call's time ends before, what was kept until then stays.
+
+    Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `KEY_VALUE`, `KEY_NULL`, `KEY_WIDTH`, `KEYS_EMPTY`,
+    `KEYS_TOO_MANY`, `SQL_VALUE`, `BAD_ID`, `ID_OF_OTHER_KIND`, `MISSING_ID`, `BAD_NAME`), NOT_FOUND (`UNKNOWN_QUERY`),
+    FAILED_PRECONDITION (`NOT_CACHEABLE`: its answers are never kept, and why; `QUERY_SCHEMA_CHANGED`).
     """
     Verify: _aio.UnaryUnaryMultiCallable[_gateway_pb2.VerifyRequest, _gateway_pb2.VerifyResponse]  # type: ignore[assignment]
     """Serves sampled keys through the real path and compares them with training, by value.
@@ -491,6 +507,20 @@ class FeatureStoreServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `KEYS_EMPTY`, `BAD_ID`, `ID_OF_OTHER_KIND`,
         `MISSING_ID`, `BAD_NAME`), NOT_FOUND (`UNKNOWN_QUERY`), FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`).
+        """
+
+    @_abc_1.abstractmethod
+    def Warm(
+        self,
+        request: _gateway_pb2.WarmRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.WarmResponse, _abc.Awaitable[_gateway_pb2.WarmResponse]]:
+        """Has answers of a saved query kept before anybody asks, within the cache's bytes and behind everything else: serving
+        and publishing do not wait for it. If the call's time ends before, what was kept until then stays.
+
+        Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `KEY_VALUE`, `KEY_NULL`, `KEY_WIDTH`, `KEYS_EMPTY`,
+        `KEYS_TOO_MANY`, `SQL_VALUE`, `BAD_ID`, `ID_OF_OTHER_KIND`, `MISSING_ID`, `BAD_NAME`), NOT_FOUND (`UNKNOWN_QUERY`),
+        FAILED_PRECONDITION (`NOT_CACHEABLE`: its answers are never kept, and why; `QUERY_SCHEMA_CHANGED`).
         """
 
     @_abc_1.abstractmethod

@@ -625,6 +625,96 @@ class DeclareResponse(_message.Message):
 Global___DeclareResponse: _TypeAlias = DeclareResponse  # noqa: Y015
 
 @_typing.final
+class WarmRequest(_message.Message):
+    """Request of Warm."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_ID_FIELD_NUMBER: _builtins.int
+    FORM_FIELD_NUMBER: _builtins.int
+    INDEX_KEY_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    KEEP_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    query_id: _builtins.str
+    """For the plan cache."""
+    keep: _builtins.bool
+    """True: from now on answers of the query that writes spoil are computed again behind them, until realtime ends.
+    False: no longer; without `keys` nothing is computed then. Unset: as it is.
+    """
+    format: _common_pb2.AnswerFormat.ValueType
+    """How the rows are to be encoded; answers in one format are of no use in the other."""
+    @_builtins.property
+    def form(self) -> Global___QueryForm:
+        """What runs."""
+
+    @_builtins.property
+    def index_key(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Its columns; `keys` brings its own."""
+
+    @_builtins.property
+    def keys(self) -> _common_pb2.Keys:
+        """Only for these; unset: for all keys that the query shows."""
+
+    def __init__(
+        self,
+        *,
+        query_id: _builtins.str = ...,
+        form: Global___QueryForm | None = ...,
+        index_key: _abc.Iterable[_builtins.str] | None = ...,
+        keys: _common_pb2.Keys | None = ...,
+        keep: _builtins.bool | None = ...,
+        format: _common_pb2.AnswerFormat.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_keep", b"_keep", "form", b"form", "keep", b"keep", "keys", b"keys"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep", b"_keep", "form", b"form", "format", b"format", "index_key", b"index_key", "keep", b"keep", "keys", b"keys", "query_id", b"query_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__keep: _TypeAlias = _typing.Literal["keep"]  # noqa: Y015
+    _WhichOneofArgType__keep: _TypeAlias = _typing.Literal["_keep", b"_keep"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__keep) -> _WhichOneofReturnType__keep | None: ...
+
+Global___WarmRequest: _TypeAlias = WarmRequest  # noqa: Y015
+
+@_typing.final
+class WarmResponse(_message.Message):
+    """Response of Warm. Every key that was meant is in exactly one of the last four."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPUTED_COUNT_FIELD_NUMBER: _builtins.int
+    KEPT_COUNT_FIELD_NUMBER: _builtins.int
+    ALREADY_THERE_COUNT_FIELD_NUMBER: _builtins.int
+    NO_ROOM_COUNT_FIELD_NUMBER: _builtins.int
+    OVERTAKEN_COUNT_FIELD_NUMBER: _builtins.int
+    computed_count: _builtins.int
+    """Answers that were computed."""
+    kept_count: _builtins.int
+    """Of these, those that are kept now."""
+    already_there_count: _builtins.int
+    """Keys whose answers were kept before."""
+    no_room_count: _builtins.int
+    """Keys whose answers are not kept for want of room: nothing that holds is let go for them."""
+    overtaken_count: _builtins.int
+    """Keys whose answers a write spoiled while they were computed."""
+    def __init__(
+        self,
+        *,
+        computed_count: _builtins.int = ...,
+        kept_count: _builtins.int = ...,
+        already_there_count: _builtins.int = ...,
+        no_room_count: _builtins.int = ...,
+        overtaken_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["already_there_count", b"already_there_count", "computed_count", b"computed_count", "kept_count", b"kept_count", "no_room_count", b"no_room_count", "overtaken_count", b"overtaken_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WarmResponse: _TypeAlias = WarmResponse  # noqa: Y015
+
+@_typing.final
 class SampleKeysRequest(_message.Message):
     """Request of SampleKeys."""
 
@@ -836,6 +926,7 @@ class GetStatusResponse(_message.Message):
     WRITABLE_FIELD_NUMBER: _builtins.int
     NOT_WRITABLE_BECAUSE_FIELD_NUMBER: _builtins.int
     PLANS_DROPPED_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
     table_count: _builtins.int
     """Tables."""
     row_count: _builtins.int
@@ -850,6 +941,10 @@ class GetStatusResponse(_message.Message):
     def version(self) -> _common_pb2.Version:
         """What it shows."""
 
+    @_builtins.property
+    def cache(self) -> _common_pb2.CacheReport:
+        """How the answer cache does."""
+
     def __init__(
         self,
         *,
@@ -859,10 +954,11 @@ class GetStatusResponse(_message.Message):
         writable: _builtins.bool = ...,
         not_writable_because: _builtins.str = ...,
         plans_dropped: _builtins.int = ...,
+        cache: _common_pb2.CacheReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["not_writable_because", b"not_writable_because", "plans_dropped", b"plans_dropped", "row_count", b"row_count", "table_count", b"table_count", "version", b"version", "writable", b"writable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "not_writable_because", b"not_writable_because", "plans_dropped", b"plans_dropped", "row_count", b"row_count", "table_count", b"table_count", "version", b"version", "writable", b"writable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -85,6 +85,11 @@ class RealtimeServiceStub:
                 request_serializer=featurestore_dot_api_dot_realtime_dot_v1_dot_realtime__pb2.DeclareRequest.SerializeToString,
                 response_deserializer=featurestore_dot_api_dot_realtime_dot_v1_dot_realtime__pb2.DeclareResponse.FromString,
                 _registered_method=True)
+        self.Warm = channel.unary_unary(
+                '/featurestore.api.realtime.v1.RealtimeService/Warm',
+                request_serializer=featurestore_dot_api_dot_realtime_dot_v1_dot_realtime__pb2.WarmRequest.SerializeToString,
+                response_deserializer=featurestore_dot_api_dot_realtime_dot_v1_dot_realtime__pb2.WarmResponse.FromString,
+                _registered_method=True)
         self.SampleKeys = channel.unary_unary(
                 '/featurestore.api.realtime.v1.RealtimeService/SampleKeys',
                 request_serializer=featurestore_dot_api_dot_realtime_dot_v1_dot_realtime__pb2.SampleKeysRequest.SerializeToString,
@@ -206,6 +211,17 @@ class RealtimeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Warm(self, request, context):
+        """Has answers kept before anybody asks, within the cache's bytes and behind everything else.
+
+        Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `KEY_VALUE`, `KEY_NULL`, `KEY_WIDTH`, `KEYS_EMPTY`,
+        `KEYS_TOO_MANY`, `SQL_VALUE`), FAILED_PRECONDITION (`NOT_CACHEABLE`: its answers are never kept, and why;
+        `QUERY_SCHEMA_CHANGED`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SampleKeys(self, request, context):
         """Distinct keys without nulls that the query shows now.
 
@@ -290,6 +306,11 @@ def add_RealtimeServiceServicer_to_server(servicer, server):
                     servicer.Declare,
                     request_deserializer=featurestore_dot_api_dot_realtime_dot_v1_dot_realtime__pb2.DeclareRequest.FromString,
                     response_serializer=featurestore_dot_api_dot_realtime_dot_v1_dot_realtime__pb2.DeclareResponse.SerializeToString,
+            ),
+            'Warm': grpc.unary_unary_rpc_method_handler(
+                    servicer.Warm,
+                    request_deserializer=featurestore_dot_api_dot_realtime_dot_v1_dot_realtime__pb2.WarmRequest.FromString,
+                    response_serializer=featurestore_dot_api_dot_realtime_dot_v1_dot_realtime__pb2.WarmResponse.SerializeToString,
             ),
             'SampleKeys': grpc.unary_unary_rpc_method_handler(
                     servicer.SampleKeys,
@@ -583,6 +604,33 @@ class RealtimeService:
             '/featurestore.api.realtime.v1.RealtimeService/Declare',
             featurestore_dot_api_dot_realtime_dot_v1_dot_realtime__pb2.DeclareRequest.SerializeToString,
             featurestore_dot_api_dot_realtime_dot_v1_dot_realtime__pb2.DeclareResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Warm(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/featurestore.api.realtime.v1.RealtimeService/Warm',
+            featurestore_dot_api_dot_realtime_dot_v1_dot_realtime__pb2.WarmRequest.SerializeToString,
+            featurestore_dot_api_dot_realtime_dot_v1_dot_realtime__pb2.WarmResponse.FromString,
             options,
             channel_credentials,
             insecure,

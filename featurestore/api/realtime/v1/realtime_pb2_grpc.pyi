@@ -87,6 +87,13 @@ class RealtimeServiceStub:
 
     Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`), FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`).
     """
+    Warm: _grpc.UnaryUnaryMultiCallable[_realtime_pb2.WarmRequest, _realtime_pb2.WarmResponse]
+    """Has answers kept before anybody asks, within the cache's bytes and behind everything else.
+
+    Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `KEY_VALUE`, `KEY_NULL`, `KEY_WIDTH`, `KEYS_EMPTY`,
+    `KEYS_TOO_MANY`, `SQL_VALUE`), FAILED_PRECONDITION (`NOT_CACHEABLE`: its answers are never kept, and why;
+    `QUERY_SCHEMA_CHANGED`).
+    """
     SampleKeys: _grpc.UnaryUnaryMultiCallable[_realtime_pb2.SampleKeysRequest, _realtime_pb2.SampleKeysResponse]
     """Distinct keys without nulls that the query shows now.
 
@@ -160,6 +167,13 @@ class RealtimeServiceAsyncStub(RealtimeServiceStub):
     explained. An index that can't be built within the call is built later.
 
     Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`), FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`).
+    """
+    Warm: _aio.UnaryUnaryMultiCallable[_realtime_pb2.WarmRequest, _realtime_pb2.WarmResponse]  # type: ignore[assignment]
+    """Has answers kept before anybody asks, within the cache's bytes and behind everything else.
+
+    Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `KEY_VALUE`, `KEY_NULL`, `KEY_WIDTH`, `KEYS_EMPTY`,
+    `KEYS_TOO_MANY`, `SQL_VALUE`), FAILED_PRECONDITION (`NOT_CACHEABLE`: its answers are never kept, and why;
+    `QUERY_SCHEMA_CHANGED`).
     """
     SampleKeys: _aio.UnaryUnaryMultiCallable[_realtime_pb2.SampleKeysRequest, _realtime_pb2.SampleKeysResponse]  # type: ignore[assignment]
     """Distinct keys without nulls that the query shows now.
@@ -291,6 +305,19 @@ class RealtimeServiceServicer(metaclass=_abc_1.ABCMeta):
         explained. An index that can't be built within the call is built later.
 
         Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`), FAILED_PRECONDITION (`QUERY_SCHEMA_CHANGED`).
+        """
+
+    @_abc_1.abstractmethod
+    def Warm(
+        self,
+        request: _realtime_pb2.WarmRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_realtime_pb2.WarmResponse, _abc.Awaitable[_realtime_pb2.WarmResponse]]:
+        """Has answers kept before anybody asks, within the cache's bytes and behind everything else.
+
+        Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `KEY_VALUE`, `KEY_NULL`, `KEY_WIDTH`, `KEYS_EMPTY`,
+        `KEYS_TOO_MANY`, `SQL_VALUE`), FAILED_PRECONDITION (`NOT_CACHEABLE`: its answers are never kept, and why;
+        `QUERY_SCHEMA_CHANGED`).
         """
 
     @_abc_1.abstractmethod
