@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import copy
 import logging
+import time
 from collections.abc import AsyncGenerator, Sequence
 from types import TracebackType
 from typing import Self
@@ -23,13 +24,19 @@ _GROUP_BYTES = 32 * 2**20  # of rows in one transaction when the warehouse is be
 _FIRST_WAIT_SECONDS = 0.05
 _LONGEST_WAIT_SECONDS = 5.0
 _LOOKS = 20  # at realtime's version, before its log counts as an older copy
+_SMALL_BYTES = 2**20
+_REST = 4.0
+"""After a small group it rests so many times as long as it worked, ..."""
+_LONGEST_REST_SECONDS = 0.25
+"""... at most; what comes meanwhile is applied together. Nobody who waits for a version waits for that."""
 _WAIT_SECONDS = 300.0  # for a version, when the caller set no deadline
 
 
 class Follower:
     """Keeps the warehouse as near to realtime's log as it can; an async context manager.
 
-    Each piece of the log is applied as it comes; pieces that came meanwhile are applied together. Whatever
+    Pieces of the log that came while one was written are applied together. After a small one it rests for a moment,
+    unless somebody waits, so that a transaction in the file serves many small publishes. Whatever
     goes wrong is logged, shown in `last_error` and tried again from the stored position, after longer and
     longer waits. A log that does not fit the warehouse is never followed: reads are refused until it does.
     """
@@ -38,6 +45,7 @@ class Follower:
         self._realtime = realtime
         self._warehouse = warehouse
         self._moved = asyncio.Event()
+        self._wanted = asyncio.Event()
         self._refusal: FailedPrecondition | None = None
         self.following = False
         self.last_error = ""
@@ -74,6 +82,7 @@ class Follower:
                 raise other_log(held, wanted.log_id)
             if held.sequence >= wanted.sequence:
                 return held
+            self._wanted.set()
             try:
                 async with asyncio.timeout_at(ends):
                     await self._moved.wait()
@@ -153,12 +162,24 @@ class Follower:
             self.last_error = ""  # else it stands until a frame could be applied: that may be what fails
         try:
             while True:
-                await self._warehouse.apply(newest.log_id, await _next_group(arrived))
+                group, size = await _next_group(arrived)
+                began = time.monotonic()
+                await self._warehouse.apply(newest.log_id, group)
                 self.last_error = ""
                 self._wake()
+                if size < _SMALL_BYTES:
+                    await self._rest(time.monotonic() - began)
         finally:
             receiving.cancel()
             await asyncio.wait({receiving})
+
+    async def _rest(self, worked: float) -> None:
+        self._wanted.clear()  # those who wait have just been woken, and say so again if it was not for them
+        try:
+            async with asyncio.timeout(min(_REST * worked, _LONGEST_REST_SECONDS)):
+                await self._wanted.wait()
+        except TimeoutError:
+            return  # rested
 
     async def _receive(self, log_id: str, arrived: asyncio.Queue[Sequence[Frame] | Exception]) -> None:
         pieces = self._realtime.follow(self._warehouse.position)
@@ -177,8 +198,8 @@ class Follower:
                 await pieces.aclose()
 
 
-async def _next_group(arrived: asyncio.Queue[Sequence[Frame] | Exception]) -> Sequence[Frame]:
-    """The next frames, together with those that came meanwhile, as far as one transaction should go.
+async def _next_group(arrived: asyncio.Queue[Sequence[Frame] | Exception]) -> tuple[Sequence[Frame], int]:
+    """The next frames, together with those that came meanwhile, as far as one transaction should go; and their bytes.
 
     Raises:
         Exception: what ended the stream, once all frames before it are taken.
@@ -195,7 +216,7 @@ async def _next_group(arrived: asyncio.Queue[Sequence[Frame] | Exception]) -> Se
             break
         group += piece
         size += _size(piece)
-    return group
+    return group, size
 
 
 def _size(frames: Sequence[Frame]) -> int:

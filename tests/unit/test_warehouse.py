@@ -14,6 +14,7 @@ from featurestore.engine import ledger
 from featurestore.model import deadline
 from featurestore.model.errors import DeadlineExceeded, FailedPrecondition, Unavailable
 from featurestore.model.table import Drop, Version
+from services.extraction import follower as follower_module
 from services.extraction.follower import Follower
 from services.extraction.warehouse import Warehouse, WarehouseSettings
 from tests.support.fake_realtime import EVENTS, USERS, FakeLog, define, events, no_users, users
@@ -58,6 +59,37 @@ async def test_the_warehouse_holds_what_the_log_says(tmp_path):
         with pytest.raises(duckdb.CatalogException):
             await rows(warehouse, "FROM feature_store.users")
         await until(lambda: follower.following and not follower.last_error)
+
+
+async def test_small_publishes_share_transactions(tmp_path, monkeypatch):
+    log = FakeLog(piece=100)
+    first = log.add(define(EVENTS))
+    async with following(tmp_path, log) as (warehouse, follower):
+        await follower.wait_until(first)
+        applied, groups = warehouse.apply, []
+
+        async def slowly(log_id, frames):
+            groups.append(len(frames))
+            await asyncio.sleep(0.05)
+            await applied(log_id, frames)
+
+        monkeypatch.setattr(warehouse, "apply", slowly)
+        for number in range(20):
+            last = log.add(events((number, 1.0)))
+            await asyncio.sleep(0.01)
+        await until(lambda: warehouse.position == last)
+        assert len(groups) <= 4  # 0.05 s of work, then 0.2 s of rest; without it there were five or more
+
+
+async def test_who_waits_for_a_version_does_not_wait_for_the_follower_to_rest(tmp_path, monkeypatch):
+    monkeypatch.setattr(follower_module, "_REST", 1e6)
+    monkeypatch.setattr(follower_module, "_LONGEST_REST_SECONDS", 60.0)
+    log = FakeLog()
+    log.add(define(EVENTS))
+    async with following(tmp_path, log) as (_, follower), asyncio.timeout(30):
+        for number in range(4):
+            version = log.add(events((number, 1.0)))
+            assert await follower.wait_until(version) == version
 
 
 async def test_a_restart_goes_on_where_the_file_ends(tmp_path):
