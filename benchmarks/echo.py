@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc
 import uvloop
@@ -22,22 +23,26 @@ _FIELD = (
     b"\x12"  # of QueryRealtimeResponse: bytes, so that the caller's stub decodes the reply as it decodes ours
 )
 
+if TYPE_CHECKING:  # grpc's own classes take no parameters when the program runs
+    _Handler = grpc.RpcMethodHandler[bytes, bytes]
+    _Context = grpc.aio.ServicerContext[bytes, bytes]
+
 
 class _Echo(grpc.GenericRpcHandler):
     """Any method, one reply; `_SET_SIZE` takes how many bytes it has from then on, in decimal."""
 
     def __init__(self) -> None:
         self._reply = b""
-        self._answer = grpc.unary_unary_rpc_method_handler(self._answered)
-        self._set_size = grpc.unary_unary_rpc_method_handler(self._sized)
+        self._answer: _Handler = grpc.unary_unary_rpc_method_handler(self._answered)
+        self._set_size: _Handler = grpc.unary_unary_rpc_method_handler(self._sized)
 
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+    def service(self, details: grpc.HandlerCallDetails) -> _Handler:
         return self._set_size if details.method == _SET_SIZE else self._answer
 
-    async def _answered(self, _: bytes, __: grpc.aio.ServicerContext) -> bytes:
+    async def _answered(self, _: bytes, __: _Context) -> bytes:
         return self._reply
 
-    async def _sized(self, request: bytes, _: grpc.aio.ServicerContext) -> bytes:
+    async def _sized(self, request: bytes, _: _Context) -> bytes:
         self._reply = padded(int(request))
         return b""
 
@@ -48,7 +53,7 @@ class Echo:
     def __init__(self, channel: grpc.Channel) -> None:
         """Use an open channel."""
         self.stub = FeatureStoreServiceStub(channel)
-        self._set_size = channel.unary_unary(_SET_SIZE)
+        self._set_size: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(_SET_SIZE)
 
     def answers(self, size: int) -> None:
         """Have replies of so many bytes from now on."""

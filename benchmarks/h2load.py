@@ -37,7 +37,15 @@ def rate(
     for number, body in enumerate(bodies):
         data = folder / f"body-{number}"
         data.write_bytes(b"\0" + len(body).to_bytes(4) + body if grpc else body)
-        command = ["h2load", "-c1", "-m1", f"-D{seconds:g}", "-d", data, *(_GRPC if grpc else _HTTP)]
+        command = [
+            "h2load",
+            "-c1",
+            "-m1",
+            f"-D{seconds * 1_000:.0f}ms",
+            "-d",
+            str(data),
+            *(_GRPC if grpc else _HTTP),
+        ]
         running.append(
             subprocess.Popen([*command, f"http://{target}{path}"], stdout=subprocess.PIPE, text=True)
         )

@@ -82,9 +82,7 @@ def wait_for_port(port: int, log: Path, seconds: float = _START_SECONDS) -> None
             socket.create_connection(("127.0.0.1", port), 1).close()
         except OSError:
             if time.monotonic() > end:
-                raise RuntimeError(
-                    f"nothing listens on port {port}: {log.read_text()[-2_000:]}"
-                ) from None
+                raise RuntimeError(f"nothing listens on port {port}: {log.read_text()[-2_000:]}") from None
             time.sleep(0.1)
         else:
             return

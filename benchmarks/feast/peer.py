@@ -92,7 +92,9 @@ def running(folder: Path, rows: pa.Table) -> Iterator[Feast]:
         command += ["--workers", "1", "--max-requests", _MAX_REQUESTS]
         processes.append(stack.enter_context(process(command, log, folder, quiet)))
         wait_for_port(port, log)
-        features = [f"profile:{name}" for name in rows.column_names if name not in {"user_id", "event_timestamp"}]
+        features = [
+            f"profile:{name}" for name in rows.column_names if name not in {"user_id", "event_timestamp"}
+        ]
         yield Feast(Server(f"127.0.0.1:{port}", processes), version, online, features)
 
 
@@ -104,7 +106,14 @@ def _installed() -> Path:
     if not ready.exists():
         print(f"installing {lock.name} of Feast ...", file=sys.stderr, flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", environment], check=True)
-        pip = [environment / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, "--require-hashes", "-r", lock], check=True)
+        pip = [
+            str(environment / "bin" / "python"),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ]
+        subprocess.run([*pip, "--require-hashes", "-r", str(lock)], check=True)
         ready.touch()
     return environment / "bin"

@@ -3,9 +3,16 @@
 import sys
 from datetime import timedelta
 
-import pandas
-from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType
-from feast.types import Bool, Float64, Int64, String
+import pandas as pd
+from feast import (  # type: ignore[import-not-found]
+    Entity,
+    FeatureStore,
+    FeatureView,
+    Field,
+    FileSource,
+    ValueType,
+)
+from feast.types import Bool, Float64, Int64, String  # type: ignore[import-not-found]
 
 _WRITTEN_AT_ONCE = 10_000
 _TYPES = {"int64": Int64, "float64": Float64, "bool": Bool}
@@ -13,7 +20,7 @@ _TYPES = {"int64": Int64, "float64": Float64, "bool": Bool}
 
 def main(path: str) -> None:
     """Declare, and write."""
-    rows = pandas.read_parquet(path)
+    rows = pd.read_parquet(path)
     user = Entity(name="user", join_keys=["user_id"], value_type=ValueType.INT64)
     view = FeatureView(
         name="profile",
