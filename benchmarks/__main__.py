@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--large", type=int, default=2_222_222, help="of the large one for growth: 10 M rows")
     parser.add_argument("--small", type=int, default=22_222, help="that it is compared with: 100 k rows")
     parser.add_argument("--peer-users", type=int, default=100_000, help="of Feast's job")
-    parser.add_argument("--seconds", type=float, default=1.5, help="of a block under load")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of a block under load")
     parser.add_argument("--results", type=Path, default=results.PATH, help="where the figures are kept")
     chosen = parser.parse_args(arguments)
     if unknown := set(chosen.parts) - set(PARTS):

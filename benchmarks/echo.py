@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import grpc
 import uvloop
 
+from benchmarks.servers import Server, free_port, process
 from featurestore.api.gateway.v1.gateway_pb2_grpc import FeatureStoreServiceStub
 
 _SET_SIZE = "/bench.Echo/SetSize"
@@ -74,7 +75,7 @@ def padded(size: int) -> bytes:
 def running(folder: Path) -> Iterator[Echo]:
     """An echo server on a UNIX socket in the folder, and a caller."""
     socket = folder / "echo.sock"
-    process = subprocess.Popen([sys.executable, "-m", "benchmarks.echo", str(socket)])
+    process = subprocess.Popen([sys.executable, "-m", "benchmarks.echo", f"unix:{socket}"])
     try:
         with grpc.insecure_channel(f"unix:{socket}") as channel:
             grpc.channel_ready_future(channel).result(timeout=10)
@@ -84,11 +85,22 @@ def running(folder: Path) -> Iterator[Echo]:
         process.wait()
 
 
-async def serve(socket: str) -> None:
-    """Answer on a UNIX socket until the process ends."""
+@contextmanager
+def over_tcp(folder: Path, size: int) -> Iterator[Server]:
+    """An echo server on a port, whose replies have so many bytes."""
+    target = f"127.0.0.1:{free_port()}"
+    with process([sys.executable, "-m", "benchmarks.echo", target], folder / "echo.log", Path.cwd()) as pid:
+        with grpc.insecure_channel(target) as channel:
+            grpc.channel_ready_future(channel).result(timeout=10)
+            Echo(channel).answers(size)
+        yield Server(target, [pid])
+
+
+async def serve(target: str) -> None:
+    """Answer at `unix:/path` or `host:port` until the process ends."""
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((_Echo(),))
-    server.add_insecure_port(f"unix:{socket}")
+    server.add_insecure_port(target)
     await server.start()
     await asyncio.Event().wait()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import random
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from pathlib import Path
 import uvloop
 
 import featurestore
-from benchmarks import calls, h2load, loads, servers
+from benchmarks import calls, echo, h2load, loads, servers
 from benchmarks import profile_job as job
 from benchmarks.blocks import BLOCKS, Rounds, Spread
 from benchmarks.feast import peer
@@ -89,14 +90,17 @@ def measure(folder: Path, users: int, seconds: float) -> Part:
         theirs = _theirs(feast)
         with _ours(folder / "uncached", users, cache_bytes=0) as ours:
             uvloop.run(_equal(ours, theirs, users))
-            sides = {"ours": ours, "feast": theirs}
-            parts = [
-                _one_key(folder, sides, users, seconds),
-                _hundred_keys(sides, users, seconds),
-                _paced(sides, users, seconds),
-            ]
-        with _ours(folder / "cached", users, cache_bytes=2**28) as ours:
-            parts.append(_mix({"ours": ours, "feast": theirs}, users, seconds))
+            size = uvloop.run(_size(ours))
+            with echo.over_tcp(folder, size) as floor:
+                sides = {"ours": ours, "feast": theirs, "echo": dataclasses.replace(ours, server=floor)}
+                parts = [
+                    _one_key(folder, sides, users, seconds),
+                    _hundred_keys({name: sides[name] for name in ("ours", "feast")}, users, seconds),
+                    _paced(sides, users, seconds),
+                ]
+        with _ours(folder / "cached", users, cache_bytes=2**28) as ours, echo.over_tcp(folder, size) as floor:
+            sides = {"ours": ours, "feast": theirs, "echo": dataclasses.replace(ours, server=floor)}
+            parts.append(_mix(sides, users, seconds))
     return Part(
         rows=[row for rows, _ in parts for row in rows],
         figures=[figure for _, figures in parts for figure in figures],
@@ -107,6 +111,14 @@ def measure(folder: Path, users: int, seconds: float) -> Part:
         },
         notes=[f"Both gave equal values for {_CHECKED_KEYS:,} keys, and for one that was written over."],
     )
+
+
+async def _size(ours: Side) -> int:
+    """How many bytes an answer for one key has: the echo's, which is what gRPC alone costs the same callers."""
+    caller = await ours.open(ours.server.target)
+    answer = await caller.call(ours.read_path, ours.read([0]))
+    caller.close()
+    return len(answer)
 
 
 async def _equal(ours: Side, theirs: Side, users: int) -> None:
@@ -255,4 +267,6 @@ def _ratio(rounds: Rounds) -> Spread:
 
 
 def _figures(group: str, rounds: Rounds, unit: str) -> list[Figure]:
-    return [Figure(group, name, unit, rounds.of(name)) for name in ("ours", "feast")]
+    return [
+        Figure(group, name, unit, rounds.of(name)) for name in ("ours", "feast", "echo") if name in rounds
+    ]
