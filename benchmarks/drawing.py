@@ -1,4 +1,4 @@
-"""The figures as SVG, from the file that keeps them: a line for each, with its spread. No library is needed for that."""
+"""The figures as a page and as SVG, from the file that keeps them: a line for each, with its spread."""
 
 from __future__ import annotations
 
@@ -25,9 +25,15 @@ def draw(path: Path = results.PATH) -> None:
     parts = results.read(path)
     rows = [row for part in parts.values() for row in part.rows]
     path.with_name("bars.svg").write_text(_framed(list(_bars(rows))))
+    page = ["# Figures\n", "Made by `make bench` from [results.json](results.json); [how](README.md).\n"]
+    page.append("![How far each figure is from its bar](bars.svg)\n")
     for name, part in parts.items():
+        page += [f"## {name}\n", part.table()]
+        page.append(", ".join(f"{what}: {value}" for what, value in part.with_.items()) + ".\n")
         if part.figures:
             path.with_name(f"{name}.svg").write_text(_framed(list(_figures(part.figures))))
+            page.append(f"![{name}]({name}.svg)\n")
+    path.with_name("figures.md").write_text("\n".join(page))
 
 
 def _bars(rows: Sequence[Row]) -> Iterator[str]:

@@ -25,7 +25,7 @@ from featurestore.model.serving import Keys
 
 INDEX_KEY = "user_id"
 _SEED = 11
-_WATCHMAN_SECONDS = 15
+WATCHMAN_SECONDS = 15
 """It rests four times as long as it works, so it is done with the first twenty answers by then."""
 
 
@@ -89,7 +89,7 @@ def declared(store: featurestore.Store, channel: grpc.Channel, users: int, sql: 
     asked = drawn(users, 1)
     for _ in range(25):
         ours(asked())
-    time.sleep(_WATCHMAN_SECONDS)
+    time.sleep(WATCHMAN_SECONDS)
     return ours
 
 

@@ -68,7 +68,6 @@ def running(folder: Path, rows: pa.Table) -> Iterator[Feast]:
     ).stdout.strip()  # fmt: skip
     folder.mkdir(parents=True)
     log = folder / "feast.log"
-    quiet = {"FEAST_USAGE": "False", "IS_TEST": "True"}
     with ExitStack() as stack:
         online, settings, processes = "SQLite", f"type: sqlite\n  path: {folder / 'online.db'}", []
         if redis := shutil.which("redis-server"):
@@ -90,7 +89,7 @@ def running(folder: Path, rows: pa.Table) -> Iterator[Feast]:
         port = free_port()
         command = [str(binaries / "feast"), "serve", "--port", str(port), "--no-access-log"]
         command += ["--workers", "1", "--max-requests", _MAX_REQUESTS]
-        processes.append(stack.enter_context(process(command, log, folder, quiet)))
+        processes.append(stack.enter_context(process(command, log, folder)))
         wait_for_port(port, log)
         features = [
             f"profile:{name}" for name in rows.column_names if name not in {"user_id", "event_timestamp"}
