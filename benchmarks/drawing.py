@@ -12,7 +12,7 @@ from benchmarks import results
 from benchmarks.blocks import Spread
 from benchmarks.results import Figure, Row
 
-_LEFT, _WIDTH, _RIGHT, _LINE = 470, 360, 200, 22
+_LEFT, _WIDTH, _RIGHT, _LINE = 610, 360, 200, 22
 _STYLE = (
     "text{font:12px sans-serif;fill:#24292f}.head{font-weight:bold}.quiet{fill:#57606a}"
     ".bar{fill:#8ba7c7}.ours{fill:#1f5fa8}.met{fill:#1a7f37}.missed{fill:#b3261e}"
@@ -42,7 +42,9 @@ def _bars(rows: Sequence[Row]) -> Iterator[str]:
     reach = max(
         [1.0, *(abs(math.log2(edge)) for _, m in judged for edge in (m.lowest, m.highest) if edge > 0)]
     )
-    yield _text(_LEFT, "worse than the bar  |  better", kind="quiet")
+    yield _text(_LEFT + _WIDTH / 2 - 10, "worse than the bar", kind="quiet", end=True) + _text(
+        _LEFT + _WIDTH / 2 + 10, "better", kind="quiet"
+    )
 
     def at(value: float) -> float:
         return _LEFT + _WIDTH * (math.log2(max(value, 2**-reach)) + reach) / (2 * reach)
