@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-_GRPC = ["-H", "content-type: application/grpc", "-H", "te: trailers"]
+_GRPC = ["-H", "content-type: application/grpc", "-H", "te: trailers", "-H", "grpc-timeout: 60S"]
 _HTTP = ["--h1", "-H", "content-type: application/json"]
 _DONE = re.compile(r"requests: \d+ total, .* (\d+) succeeded, (\d+) failed, (\d+) errored")
 

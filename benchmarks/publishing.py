@@ -16,7 +16,7 @@ from benchmarks.bare import Bare, BareQuery
 from benchmarks.blocks import Rounds
 from benchmarks.echo import Echo
 from benchmarks.reads import INDEX_KEY
-from benchmarks.results import Figure, Part, at_least
+from benchmarks.results import Figure, Part, at_least, at_most
 from featurestore.api.gateway.v1 import gateway_pb2 as pb
 from featurestore.api.gateway.v1.gateway_pb2_grpc import FeatureStoreServiceStub
 from featurestore.engine.tables import qualified
@@ -45,6 +45,11 @@ def part(folder: Path, echo: Echo, users: int, seconds: float) -> Part:
                 written.each(lambda ours, bare: bare / ours, "ours", "bare"),
                 0.5,
             ),
+            at_most(
+                "publish, bulk: seconds after it until the warehouse has the rows",
+                written.each(lambda lag: lag / 1_000, "lag"),
+                2,
+            ),
             at_least(
                 f"publish, single rows, {_CALLERS} callers: rate / that of an echo",
                 many.each(lambda ours, echoed: ours / echoed, "ours", "echo"),
@@ -64,7 +69,11 @@ def part(folder: Path, echo: Echo, users: int, seconds: float) -> Part:
 
 
 def bulk(folder: Path, users: int) -> Rounds:
-    """Rounds of `ours` and `bare`: all rows of a table written again, with its primary key and one more index."""
+    """All rows of a table written again, with its primary key and one more index.
+
+    Returns:
+        rounds of `ours`, `bare`, and `lag`: how long after ours the warehouse has them too.
+    """
     tables = data.customers(users)
     bare = Bare(tables)
     BareQuery(bare, data.SQL, INDEX_KEY)  # for its indexes
@@ -79,11 +88,12 @@ def bulk(folder: Path, users: int) -> Rounds:
             bare.cursor.execute(f"INSERT OR REPLACE INTO {qualified(_TABLE)} SELECT * FROM incoming")
             bare.cursor.unregister("incoming")
 
-        medians: dict[str, list[float]] = {"ours": [], "bare": []}
+        medians: dict[str, list[float]] = {"ours": [], "bare": [], "lag": []}
         for _ in range(_BLOCKS):
             medians["bare"].append(blocks.median_ms(again, 1))
             medians["ours"].append(blocks.median_ms(lambda: store.publish(_TABLE, tables[_TABLE]), 1))
-            _caught_up(store)  # the warehouse works behind it, on the same cores
+            # The warehouse works behind it, on the same cores.
+            medians["lag"].append(blocks.median_ms(lambda: _caught_up(store), 1))
         return Rounds(medians)
 
 

@@ -107,6 +107,7 @@ class GrpcCaller:
             + _literal(b"\x01", "localhost")
             + _literal(b"\x0f\x10", "application/grpc")
             + _literal(b"\x00\x02te", "trailers")
+            + _literal(b"\x00\x0cgrpc-timeout", "60S")  # a call that is slow is to be seen as slow
         )
 
 
