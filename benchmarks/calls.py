@@ -41,6 +41,11 @@ def publish(table: str, row: Mapping[str, object], primary_key: str) -> pb.Publi
     )
 
 
+def kept(answer: bytes) -> bool:
+    """Whether an answer to `read` was kept from before."""
+    return pb.QueryRealtimeResponse.FromString(answer).info.from_cache
+
+
 def rows_of(answer: bytes) -> list[dict[str, object]]:
     """The rows of an answer to `read`."""
     stream = pb.QueryRealtimeResponse.FromString(answer).arrow_stream

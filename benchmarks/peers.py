@@ -27,6 +27,7 @@ _CALLERS = 32
 _CHECKED_KEYS = 1_000
 _WRITES = 0.01
 _AT_ONCE = 500
+_SAMPLE = 500
 _PACED = 100
 """Calls a second of the open loop: what both can do."""
 _CPU, _RATE = "processor time a call, ms", "calls a second"
@@ -238,8 +239,18 @@ def _mix(sides: dict[str, Side], users: int, seconds: float) -> Found:
         what = f"Feast's job, Zipf 1.1 keys, 1 % writes: our requests/s / Feast's; cache: {cache}"
         rows.append(at_least(what, _ratio(rounds), 2.5))
         figures += [*_figures(group, rounds, _RATE), *_figures(group, Rounds(cpu), _CPU)]
+        share = uvloop.run(_kept(sides["ours"], asked["ours"]))
+        figures.append(Figure(group, "ours, from the cache", "% at the end", Spread(share, share, share)))
         uvloop.run(_all_asked(sides["ours"], users))
     return rows, figures
+
+
+async def _kept(side: Side, keys: Iterator[int]) -> float:
+    """How many answers of a hundred are kept ones, by a sample."""
+    caller = await side.open(side.server.target)
+    sample = [await caller.call(side.read_path, side.read([next(keys)])) for _ in range(_SAMPLE)]
+    caller.close()
+    return 100 * sum(map(calls.kept, sample)) / _SAMPLE
 
 
 async def _all_asked(side: Side, users: int) -> None:

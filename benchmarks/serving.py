@@ -186,6 +186,7 @@ async def _fresh(folder: Path, seconds: float) -> Found:
         bodies = {key: calls.read(query, "key", [key]).SerializeToString() for key in acknowledged}
         callers = [await GrpcCaller.open(server.target) for _ in range(_WRITERS + _READERS)]
         found: list[bool] = []
+        kept: list[bool] = []
 
         def writer(number: int) -> loads.Call:
             async def write() -> None:
@@ -202,7 +203,9 @@ async def _fresh(folder: Path, seconds: float) -> Found:
             async def ask() -> None:
                 key = draw.randrange(_HOT_KEYS)
                 least = acknowledged[key]
-                [row] = calls.rows_of(await callers[number].call(calls.READ, bodies[key]))
+                answer = await callers[number].call(calls.READ, bodies[key])
+                kept.append(calls.kept(answer))
+                [row] = calls.rows_of(answer)
                 found.append(int(str(row["n"])) < least)
 
             return ask
@@ -213,5 +216,6 @@ async def _fresh(folder: Path, seconds: float) -> Found:
             await loads.closed(every, seconds)
             stale.append(float(sum(found)))
             read += len(found)
-    what = f"stale answers a block ({read:,} reads, {sum(acknowledged.values()):,} publishes of {_HOT_KEYS} keys)"
+    kinds = f"{read:,} reads, {sum(kept) / read:.0%} kept, {sum(acknowledged.values()):,} publishes"
+    what = f"stale answers a block, {_HOT_KEYS} hot keys ({kinds})"
     return [at_most(what, Spread(max(stale), min(stale), max(stale)), 0)], []
