@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test check protos protos-check format docs lock bench prove up
+.PHONY: help setup demo test check protos protos-check format docs lock bench bench-plots bench-system bench-lock prove up
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,8 +49,18 @@ lock: $(READY)  ## resolve the dependencies anew into the lock files
 	$(BIN)/$(LOCK) pyproject.toml --extra dev -o requirements.lock
 	printf 'faker\nsetuptools\n' | $(BIN)/$(LOCK) pyproject.toml - --extra server -c requirements.lock -o requirements-server.lock
 
-bench: $(READY)  ## measure against floors and baselines, as ratios; prints a table
-	$(BIN)/python -m benchmarks
+bench: $(READY)  ## measure against floors, baselines and Feast, as ratios, into docs/benchmarks; PARTS="reads peers" for some
+	$(BIN)/python -m benchmarks $(PARTS)
+
+bench-plots: $(READY)  ## draw the last figures again
+	$(BIN)/python -m benchmarks.drawing
+
+bench-system:  ## what the benchmarks want of Debian: a C client, and Feast's online store (as root)
+	apt-get update && apt-get install --yes --no-install-recommends redis-server nghttp2-client
+
+bench-lock: $(READY)  ## resolve Feast's dependencies anew into its lock file
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/$(subst make lock,make bench-lock,$(LOCK)) benchmarks/feast/requirements.in -o benchmarks/feast/requirements.lock
 
 prove: $(READY)  ## the long proofs: crashes, memory, replay, deep random tests
 	$(BIN)/pytest -q -m slow --timeout 3600

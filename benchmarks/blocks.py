@@ -28,7 +28,7 @@ class Spread:
 
 
 class Rounds:
-    """What was measured: for each name, the median of each of its blocks in milliseconds."""
+    """What was measured: for each name, one figure of each of its blocks; of calls the median time in milliseconds."""
 
     def __init__(self, medians: Mapping[str, list[float]]) -> None:
         """Keep it."""
@@ -37,8 +37,8 @@ class Rounds:
     def __contains__(self, name: object) -> bool:
         return name in self._medians
 
-    def ms(self, name: str) -> Spread:
-        """How long a call takes."""
+    def of(self, name: str) -> Spread:
+        """One of the figures; for calls how long one takes, in milliseconds."""
         return Spread.of(self._medians[name])
 
     def each(self, figure: Callable[..., float], *names: str) -> Spread:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import random
 import statistics
-import tempfile
 import time
 import uuid
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from benchmarks.blocks import Rounds
+from benchmarks.results import Figure, Part, at_most
 from featurestore.model import frames
 from featurestore.model.query import QueryForm
 from featurestore.model.serving import AnswerFormat, Keys
@@ -126,24 +125,18 @@ async def measured(
     return entries, found
 
 
-def main() -> None:
-    """Print the ratios."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--keys", type=int, default=10_000, help="of each query, all kept")
-    options.add_argument("--blocks", type=int, default=9)
-    asked = options.parse_args()
-    sizes = [Size(1, 40, asked.blocks), Size(100, 5, asked.blocks)]
-    with tempfile.TemporaryDirectory() as folder:
-        entries, found = asyncio.run(measured(Path(folder), asked.keys, sizes))
-    print(f"{entries} answers of {_QUERIES} queries kept")
+def part(folder: Path, keys: int, blocks: int) -> Part:
+    """Publishes of one row and of a hundred.
+
+    Args:
+        keys: of each query, all kept.
+    """
+    entries, found = asyncio.run(measured(folder, keys, [Size(1, 40, blocks), Size(100, 5, blocks)]))
+    rows, figures = [], []
     for size, (rounds, dropped) in found.items():
+        what = f"publish of {size.rows} row{'s'[: size.rows - 1]}"
         ratio = rounds.each(lambda kept, empty: kept / empty, "kept", "empty")
-        print(
-            f"{size.rows} rows: {rounds.ms('kept')} ms, with an empty cache {rounds.ms('empty')} ms; "
-            f"{dropped:.0f} answers dropped each; ratio {ratio}, bar {_BAR}: "
-            f"{'met' if ratio.median <= _BAR else 'missed'}"
-        )
-
-
-if __name__ == "__main__":
-    main()
+        rows.append(at_most(f"{what} with {entries:,} kept answers / with an empty cache", ratio, _BAR))
+        group = f"{what}, {dropped:.0f} kept answers dropped each"
+        figures += [Figure(group, name, "ms", rounds.of(name)) for name in ("kept", "empty")]
+    return Part(rows, figures)

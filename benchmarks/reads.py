@@ -13,11 +13,11 @@ import grpc
 import pyarrow as pa
 
 import featurestore
-from benchmarks import blocks, data
+from benchmarks import blocks, calls, data
 from benchmarks.bare import Bare, BareQuery
-from benchmarks.blocks import Rounds
+from benchmarks.blocks import Rounds, Spread
 from benchmarks.echo import Echo
-from featurestore.api.common.v1 import common_pb2
+from benchmarks.results import Figure, Part, Row, at_least, at_most
 from featurestore.api.gateway.v1 import gateway_pb2 as pb
 from featurestore.api.gateway.v1.gateway_pb2_grpc import FeatureStoreServiceStub
 from featurestore.host.folder import StoreFolder
@@ -25,9 +25,8 @@ from featurestore.model.serving import Keys
 
 INDEX_KEY = "user_id"
 _SEED = 11
-_WATCHMAN_SECONDS = 15
+WATCHMAN_SECONDS = 15
 """It rests four times as long as it works, so it is done with the first twenty answers by then."""
-_FORMAT = common_pb2.ANSWER_FORMAT_ARROW
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,18 @@ class Sizes:
     ours: int
     bare: int
     naive: int
+
+
+_COUNTS = {1: Sizes(100, 60, 9), 10: Sizes(50, 40, 5), 100: Sizes(20, 20, 3), 1_000: Sizes(5, 5, 3)}
+_FORMS = {
+    "echo": "echo",
+    "ours": "ours",
+    "bare": "narrowed, bare",
+    "plain": "wrapped, literals",
+    "parameter": "wrapped, parameter",
+    "listed": "wrapped, IN (one)",
+}
+"""What is measured, and how it is printed."""
 
 
 class Ours:
@@ -49,17 +60,8 @@ class Ours:
 
     def request(self, keys: Keys) -> pb.QueryRealtimeRequest:
         """What is sent."""
-        return pb.QueryRealtimeRequest(
-            query=self._query_id,
-            format=_FORMAT,
-            keys=common_pb2.Keys(
-                columns=keys.columns,
-                tuples=[
-                    common_pb2.KeyTuple(values=[common_pb2.Value(int64_value=value)])
-                    for (value,) in keys.tuples
-                ],
-            ),
-        )
+        [column] = keys.columns
+        return calls.read(self._query_id, column, [int(str(key)) for (key,) in keys.tuples])
 
     def __call__(self, keys: Keys) -> pb.QueryRealtimeResponse:
         """One call."""
@@ -87,8 +89,47 @@ def declared(store: featurestore.Store, channel: grpc.Channel, users: int, sql: 
     asked = drawn(users, 1)
     for _ in range(25):
         ours(asked())
-    time.sleep(_WATCHMAN_SECONDS)
+    time.sleep(WATCHMAN_SECONDS)
     return ours
+
+
+def part(folder: Path, echo: Echo, users: int) -> Part:
+    """One key and several, of all queries."""
+    found = measure(folder, echo, users, _COUNTS)
+    rows = [row for name in data.QUERIES for row in _bars(name, found[name, 1], found[name, 100])]
+    thousand, hundred = found["demo", 1_000].of("ours"), found["demo", 100].of("ours")
+    ratio = thousand.median / hundred.median
+    rows.append(at_most("demo: 1,000 keys / 100 keys", Spread(ratio, ratio, ratio), 10))
+    figures = [
+        Figure(f"{name}, {count} key{'s'[: count - 1]}", text, "ms", rounds.of(what))
+        for (name, count), rounds in found.items()
+        for what, text in _FORMS.items()
+        if what in rounds
+    ]
+    return Part(rows, figures)
+
+
+def _bars(name: str, one: Rounds, hundred: Rounds) -> Iterator[Row]:
+    yield at_most(
+        f"{name}, one key: (ours - echo - 0.5 ms) / bare narrowed",
+        one.each(lambda ours, echoed, bare: (ours - echoed - 0.5) / bare, "ours", "echo", "bare"),
+        1.15,
+    )
+    yield at_least(
+        f"{name}, one key: the faster naive form / ours",
+        one.each(lambda ours, *naive: min(naive) / ours, "ours", "plain", "parameter"),
+        6,
+    )
+    yield at_most(
+        f"{name}, 100 keys: (ours - echo) / bare narrowed",
+        hundred.each(lambda ours, echoed, bare: (ours - echoed) / bare, "ours", "echo", "bare"),
+        1.25,
+    )
+    yield at_least(
+        f"{name}, 100 keys: wrapped as is / ours",
+        hundred.each(lambda ours, naive: naive / ours, "ours", "plain"),
+        12,
+    )
 
 
 def measure(folder: Path, echo: Echo, users: int, counts: dict[int, Sizes]) -> dict[tuple[str, int], Rounds]:
@@ -106,13 +147,24 @@ def measure(folder: Path, echo: Echo, users: int, counts: dict[int, Sizes]) -> d
     return found
 
 
-def growth(folder: Path, small: int, large: int, calls: int) -> Rounds:
-    """Rounds of one key, `small` and `large`, in stores of so many users."""
+def growth(folder: Path, small: int, large: int, count: int) -> Part:
+    """One key in a `small` store and a `large` one, of so many users."""
     with served(folder, small) as (few, *_), served(folder, large) as (many, *_):
         from_few, from_many = drawn(small, 1), drawn(large, 1)
-        return blocks.rounds(
-            {"small": (lambda: few(from_few()), calls), "large": (lambda: many(from_many()), calls)}
+        rounds = blocks.rounds(
+            {"small": (lambda: few(from_few()), count), "large": (lambda: many(from_many()), count)}
         )
+    sizes = {"large": f"{large * 4.5:,.0f} rows", "small": f"{small * 4.5:,.0f} rows"}
+    return Part(
+        rows=[
+            at_most(
+                f"one key, not cached: {sizes['large']} / {sizes['small']}",
+                rounds.each(lambda large, small: large / small, "large", "small"),
+                1.5,
+            )
+        ],
+        figures=[Figure("one key, not cached", text, "ms", rounds.of(name)) for name, text in sizes.items()],
+    )
 
 
 def drawn(users: int, count: int) -> Callable[[], Keys]:

@@ -1,0 +1,1 @@
+"""Feast as a peer: pinned, in an environment of its own."""
