@@ -82,10 +82,9 @@ def unexplained(
 
 
 def _served_sql(prepared: Prepared, keys: ConvertedKeys, values: Values) -> str:
-    plan = prepared.plan
-    return (
-        planned_sql(prepared.form, plan, keys, values) if plan.narrows else serving_sql(prepared.form, keys)
-    )
+    if prepared.narrows(len(keys.tuples)):
+        return planned_sql(prepared.form, prepared.plan, keys, values)
+    return serving_sql(prepared.form, keys)
 
 
 def _sample(cursor: duckdb.DuckDBPyConnection, serving: Serving, prepared: Prepared) -> ConvertedKeys:

@@ -31,6 +31,7 @@ from featurestore.model.table import TableDefinition
 from services.realtime import answers
 from services.realtime.lane import Lane
 from services.realtime.proposals import known_table
+from services.realtime.trial import Trials
 
 _logger = logging.getLogger(__name__)
 
@@ -67,8 +68,8 @@ class Prepared:
         plan: what to narrow; narrows nothing once the watchman found a difference.
         warnings: what its text alone is warned of.
         uses_clock: its answers change with time alone.
-        answered: how many answers it gave; counted without a lock, for the watchman to draw from.
         distrusted: why the plan is not used; empty while it is.
+        trials: which text is the faster one.
         number: under which its answers are kept; another one once it is distrusted.
     """
 
@@ -79,8 +80,8 @@ class Prepared:
     plan: Plan
     warnings: tuple[Warned, ...]
     uses_clock: bool
-    answered: int = 0
     distrusted: str = ""
+    trials: Trials = field(default_factory=Trials)
     number: int = field(default_factory=_numbers.__next__)
     _around: dict[AnswerFormat, tuple[bytes, bytes]] = field(default_factory=dict)
 
@@ -110,6 +111,10 @@ class Prepared:
         return {
             (each.table, narrowing.column) for each in self.plan.occurrences for narrowing in each.narrowed
         }
+
+    def narrows(self, key_count: int) -> bool:
+        """Whether so many keys are served by the narrowed text: for one whose reads need a chain's values, always."""
+        return self.plan.narrows and (bool(self.plan.chains) or not self.trials.of(key_count).plain)
 
     def serves(self, form: QueryForm, tables: Tables) -> bool:
         """Whether it still holds, for this form and these tables."""

@@ -12,6 +12,7 @@ from featurestore.engine.planner import Plan
 from featurestore.engine.planner.run import chain_values
 from featurestore.engine.planner.text import Values, planned_sql
 from featurestore.engine.wrapping import serving_sql
+from featurestore.model.errors import Internal, InvalidArgument, ResourceExhausted
 from featurestore.model.query import QueryForm
 from services.realtime import answers
 from services.realtime.plans import Prepared
@@ -23,10 +24,10 @@ _MAX_ROWS_BYTES = answers.ONE_KEY_BYTES
 def planned_rows(
     cursor: duckdb.DuckDBPyConnection, prepared: Prepared, keys: ConvertedKeys
 ) -> tuple[pa.RecordBatch, Values]:
-    """The rows of these keys by the plan, with exactly the form's schema; all of it on one state of the tables.
+    """The rows of these keys by the plan, or by the text that it is known to be slower than; on one state of the tables.
 
     Returns:
-        The rows, and the chains' values that were used.
+        The rows, with exactly the form's schema, and the chains' values that were used.
 
     Raises:
         InvalidArgument: `SQL_VALUE`, `INTERVAL_MONTHS`.
@@ -35,6 +36,11 @@ def planned_rows(
     """
     plan = prepared.plan
     if not plan.chains:
+        if plan.narrows and not prepared.narrows(len(keys.tuples)):
+            try:
+                return plain_rows(cursor, prepared.form, keys), {}
+            except (InvalidArgument, Internal, ResourceExhausted):
+                prepared.trials.of(len(keys.tuples)).forbid()  # the narrowed text may not meet what it met
         return rows_in_transaction(cursor, prepared.form, plan, keys)
     cursor.begin()
     try:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from featurestore.engine.planner import Rule
+from featurestore.engine.planner.text import planned_sql
 from featurestore.model.errors import FailedPrecondition
 from featurestore.model.query import QueryForm
 from featurestore.model.serving import AnswerFormat, Keys, Verdict
@@ -201,6 +202,44 @@ async def test_a_plan_that_fails_where_the_query_does_not_is_taken_back_at_once(
     with caplog.at_level(logging.ERROR):
         assert await rows(realtime, form, 7) == expected
     assert "failed where the plain query does not" in caplog.text
+
+
+async def plain_is_faster(realtime, form):
+    """As if the watchman had found so for calls with one key."""
+    await rows(realtime, form, 1)
+    prepared = realtime._serving.known("qry_x", form, ("user_id",))
+    for _ in range(7):
+        prepared.trials.of(1).add(0.1, 1.0)
+    return prepared
+
+
+async def test_the_query_as_it_is_serves_calls_for_which_it_was_found_faster(realtime, monkeypatch):
+    form = await form_of(realtime, JOINED)
+    expected = [await rows(realtime, form, 7), await rows(realtime, form, 8, 9)]
+    prepared = await plain_is_faster(realtime, form)
+    sizes = []
+    monkeypatch.setattr(
+        "services.realtime.rows.planned_sql",
+        lambda form, plan, keys, values: (
+            sizes.append(len(keys.tuples)) or planned_sql(form, plan, keys, values)
+        ),
+    )
+    prepared.number = -1  # nothing is found in the cache
+    prepared.trials.of(1).answered = prepared.trials.of(2).answered = 20  # the watchman is through with them
+    assert [await rows(realtime, form, 7), await rows(realtime, form, 8, 9)] == expected
+    assert sizes == [2]
+    assert "__fs1" not in (await realtime.explain("qry_x", form, ("user_id",))).plan
+
+
+async def test_a_query_that_fails_as_it_is_is_narrowed_again(realtime, monkeypatch):
+    form = await form_of(realtime, JOINED)
+    expected = await rows(realtime, form, 7)
+    prepared = await plain_is_faster(realtime, form)
+    prepared.number = -1  # nothing is found in the cache
+    # As if another key's row were met by a cast.
+    monkeypatch.setattr("services.realtime.rows.serving_sql", lambda *_: "SELECT CAST('x' AS BIGINT)")
+    assert await rows(realtime, form, 7) == expected
+    assert not prepared.trials.of(1).plain
 
 
 async def test_an_error_of_the_planner_keeps_nobody_from_being_served(realtime, monkeypatch, caplog):
