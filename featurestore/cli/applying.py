@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 @click.command()
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR")
+@click.argument("definitions", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR")
 @click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
 @click.option(
     "--repository",
@@ -37,7 +37,7 @@ T = TypeVar("T")
     "--sample", type=int, default=100, show_default=True, help="Keys to verify of each, 1 to 10,000."
 )
 @store_options
-def apply(session: Session, folder: Path, dry_run: bool, repository: str | None, sample: int) -> None:
+def apply(session: Session, definitions: Path, dry_run: bool, repository: str | None, sample: int) -> None:
     """Save the definitions in DIR, queries/*.sql and etls/*.py, and verify them; the same content gets the same ids.
 
     A file says what it is in comments at its top, a line for each field: `-- name: quotes` in SQL, `# query: quotes` in
@@ -47,7 +47,7 @@ def apply(session: Session, folder: Path, dry_run: bool, repository: str | None,
     Prints a plan, saves what is new or changed, queries first, and verifies all that have an index key; the exit code
     is 1 unless all are consistent. With --dry-run it is 0 if the plan could be made.
     """
-    found = read_folder(folder)
+    found = read_folder(definitions)
     _refuse(found.problems)
     here = not session.target or session.target.startswith("unix:")
     pins, unpinned = pin_all(found.etls, here=here, repository=repository)
