@@ -61,8 +61,10 @@ def apply(session: Session, definitions: Path, dry_run: bool, repository: str | 
         consistent = applying.verify(plan, ids, sample)
     if session.json:
         print_json({"consistent": consistent})
-    else:
+    elif any(each.definition.index_key for each in plan):
         click.echo("consistent" if consistent else "not consistent")
+    else:
+        click.echo("nothing to verify: no definition has an index_key")
     if not consistent:
         click.get_current_context().exit(1)
 
