@@ -151,8 +151,8 @@ class _Applying:
                     public_id, schema = self._save(definition, queries)
                 except FeatureStoreError as problem:
                     print_error(str(_of_file(definition, problem)))
-                    left = [str(each.definition) for each in plan[at:] if each.standing is not Standing.SAME]
-                    self._show_broken_off(saved, left)
+                    left = [each.definition for each in plan[at + 1 :] if each.standing is not Standing.SAME]
+                    self._show_broken_off(saved, definition, left)
                     click.get_current_context().exit(1)
                 saved.append(f"{definition} as {public_id}")
                 self._show_saved(planned, public_id, schema)
@@ -260,11 +260,14 @@ class _Applying:
         else:
             click.echo(f"saved {definition} as {public_id}" + (f": {'; '.join(changes)}" if changes else ""))
 
-    def _show_broken_off(self, saved: list[str], left: list[str]) -> None:
+    def _show_broken_off(self, saved: list[str], failed: Definition, left: list[Definition]) -> None:
+        """The one that failed is not called unsaved: a call whose answer was lost may have saved it."""
+        untried = [str(each) for each in left]
         if self.session.json:
-            print_json({"broken_off": True, "saved": saved, "not_saved": left})
-        else:
-            click.echo(f"broken off; saved: {', '.join(saved) or 'nothing'}; not saved: {', '.join(left)}")
+            print_json({"broken_off": True, "saved": saved, "failed": str(failed), "not_tried": untried})
+            return
+        tried = f"saved: {', '.join(saved) or 'nothing'}; failed: {failed}"
+        click.echo(f"broken off; {tried}; not tried: {', '.join(untried) or 'nothing'}")
 
 
 def _is_query(planned: Planned) -> bool:

@@ -308,14 +308,15 @@ def test_without_an_index_key_there_is_nothing_to_verify(repo, store):
 
 
 def test_what_was_saved_before_a_failure_is_listed(repo, store):
-    repo.commit({"defs/etls/shares.py": ETL.replace("return", "raise ValueError(1)\n        return")})
+    broken = ETL.replace("return", "raise ValueError(1)\n        return")
+    repo.commit({"defs/etls/shares.py": broken, "defs/etls/zzz.py": ETL.replace("# name: shares\n", "")})
     ran = apply(repo, "--store", store)
     assert ran.code == 1
     assert ran.err.startswith("error: etls/shares.py: ")
     assert ran.err.endswith("[ETL_EXCEPTION]\n")
     (query,) = run("queries", "--store", store, "--json").rows
     assert ran.out.splitlines()[-1] == (
-        f"broken off; saved: query paid as {query['query_id']}; not saved: etl shares"
+        f"broken off; saved: query paid as {query['query_id']}; failed: etl shares; not tried: etl zzz"
     )
     assert run("etls", "--store", store, "--json").rows == []
 
