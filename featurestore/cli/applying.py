@@ -106,9 +106,8 @@ class _Applying:
     def _plan_query(self, query: Definition) -> tuple[Planned, tuple[Warned, ...]]:
         from featurestore.engine.sql_check import parse  # noqa: PLC0415 - the engine is slow to load
 
-        checked = parse(
-            query.text
-        )  # before it is sent: a text of one word would be taken for a saved query's name
+        # Before it is sent: there a text of one word would be taken for a saved query's name.
+        checked = parse(query.text)
         timeout = self.session.timeout
         trained = self.store.query_train(query.text, index_key=query.index_key or None, timeout=timeout)
         saved = _known(lambda: self.store.get_query(query.name, timeout=timeout), "UNKNOWN_QUERY")
@@ -148,7 +147,7 @@ class _Applying:
             definition, public_id = planned.definition, planned.content_id
             if planned.standing is not Standing.SAME:
                 try:
-                    public_id, schema = self._save(definition, queries)
+                    public_id, schema = self._save(planned, queries)
                 except FeatureStoreError as problem:
                     print_error(str(_of_file(definition, problem)))
                     left = [each.definition for each in plan[at + 1 :] if each.standing is not Standing.SAME]
@@ -161,7 +160,13 @@ class _Applying:
                 queries[definition.name] = public_id
         return ids
 
-    def _save(self, definition: Definition, queries: dict[str, str]) -> tuple[str, pa.Schema]:
+    def _save(self, planned: Planned, queries: dict[str, str]) -> tuple[str, pa.Schema]:
+        """The id, and the schema or contract.
+
+        An ETL whose content the store has is saved again by its id, held to its contract: from the script alone, rows
+        that are all null now could make another one.
+        """
+        definition = planned.definition
         index_key, timeout = definition.index_key or None, self.session.timeout
         if definition.kind is Kind.QUERY:
             query = self.store.query_train(
@@ -176,7 +181,7 @@ class _Applying:
             return query.query_id, query.schema
         etl = self.store.extract_train(
             queries[definition.query],
-            self.pins[definition.file].source,
+            planned.content_id or self.pins[definition.file].source,
             save=True,
             name=definition.name,
             index_key=index_key,

@@ -269,6 +269,30 @@ def test_an_index_key_added_later_is_declared_under_the_same_id(repo, store):
     assert sorted(query["index_keys"]) == [["payments"], ["user_id"]]
 
 
+def test_what_was_saved_by_hand_is_adopted_under_its_id(repo, store):
+    repo.commit({"defs/queries/paid.sql": QUERY.replace("index_key: user_id", "index_key: payments")})
+    run(
+        "query",
+        "train",
+        f"@{repo.folder}/defs/queries/paid.sql",
+        "--save",
+        "--name",
+        "paid",
+        "--store",
+        store,
+    )
+    script = repo.folder / "defs/etls/shares.py"
+    (by_hand,) = run(
+        "extract", "train", "paid", script, "--save", "--name", "shares", "--store", store, "--json"
+    ).rows
+    ran = apply(repo, "--store", store, "--json")
+    assert (ran.code, ran.err) == (0, "")
+    assert told(ran, "planned")["paid"]["changes"] == ["+ index key payments"]
+    assert told(ran, "planned")["shares"]["changes"] == ["+ index key user_id"]
+    assert ids(ran) == {"paid": by_hand["query_id"], "shares": by_hand["etl_id"]}
+    assert len(run("etls", "--store", store, "--json").rows) == 1
+
+
 def test_a_contract_that_the_data_has_broken_since_is_a_change(repo, store):
     """The same script on the same query: told apart from `same` by running it."""
     script = ETL.replace('self.df["paid"] / self.df["payments"]', 'self.df["paid"].max() > 100')
