@@ -14,8 +14,10 @@ import yaml
 import featurestore
 from featurestore.cli.app import cli
 from featurestore.cli.datasets import demo_texts
+from featurestore.client.sync import Store
 from featurestore.engine.sql_check import parse
 from featurestore.host.folder import StoreFolder
+from featurestore.model.errors import FailedPrecondition
 from tests.support.command_line import run
 from tests.support.git_repos import GitRepo
 from tests.support.processes import Process, free_port
@@ -247,6 +249,18 @@ def test_a_contract_that_was_unknown_in_the_plan_is_told_when_it_is_saved(repo, 
     assert saved.endswith(": + share double; - each double")
 
 
+def test_what_is_worth_knowing_of_a_query_is_told_with_the_plan(repo, shared):
+    repo.commit({"defs/queries/paid.sql": "SELECT user_id FROM feature_store.payments LIMIT 1"})
+    ran = apply(repo, "--store", shared, "--dry-run")
+    assert (ran.code, ran.err) == (0, "")
+    assert [line.partition(": ")[0] for line in ran.out.splitlines()[2:]] == ["warning"]
+    assert "warning: queries/paid.sql: " in ran.out
+    (warning,) = (
+        row for row in apply(repo, "--store", shared, "--dry-run", "--json").rows if "warning" in row
+    )
+    assert warning["file"] == "queries/paid.sql"
+
+
 def test_layout_and_notes_are_no_change_and_kept_notes_are_told(repo, store):
     apply(repo, "--store", store)
     repo.commit(
@@ -319,6 +333,22 @@ def test_an_etl_that_skews_is_not_consistent(repo, store):
     assert (ran.code, ran.err) == (1, "")
     assert [verified for verified, _ in AGREED.findall(ran.out)] == ["query paid"]
     assert ran.out.endswith(" keys agree\nnot consistent\n")
+
+
+def test_a_verification_that_can_not_be_made_is_told_and_the_others_are_still_made(repo, store, monkeypatch):
+    verify = Store.verify
+
+    def refuse_queries(self, query, etl=None, **options):
+        if etl is None:
+            raise FailedPrecondition("QUERY_SCHEMA_CHANGED", "a table has changed")
+        return verify(self, query, etl, **options)
+
+    monkeypatch.setattr(Store, "verify", refuse_queries)
+    ran = apply(repo, "--store", store)
+    assert ran.code == 1
+    assert ran.err == "error: queries/paid.sql: a table has changed [QUERY_SCHEMA_CHANGED]\n"
+    assert [verified for verified, _ in AGREED.findall(ran.out)] == ["etl shares"]
+    assert ran.out.endswith("\nnot consistent\n")
 
 
 def test_without_an_index_key_there_is_nothing_to_verify(repo, store):
