@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,11 +31,15 @@ T = TypeVar("T")
 @click.option(
     "--repository",
     metavar="ADDRESS",
-    help="Where the store behind --target fetches ETLs, as git+https://host/org/repo.git."
-    " Default: the remote `origin`.",
+    help="Where the store fetches ETLs, as git+https://host/org/repo.git."
+    " Default: for a store on this machine the repository that DIR is in, else its remote `origin`.",
 )
 @click.option(
-    "--sample", type=int, default=100, show_default=True, help="Keys to verify of each, 1 to 10,000."
+    "--sample",
+    type=click.IntRange(1, 10_000),
+    default=100,
+    show_default=True,
+    help="Keys to take from training to verify each.",
 )
 @store_options
 def apply(session: Session, definitions: Path, dry_run: bool, repository: str | None, sample: int) -> None:
@@ -50,7 +55,7 @@ def apply(session: Session, definitions: Path, dry_run: bool, repository: str | 
     found = read_folder(definitions)
     _refuse(found.problems)
     here = not session.target or session.target.startswith("unix:")
-    pins, unpinned = pin_all(found.etls, here=here, repository=repository)
+    pins, unpinned = pin_all(found.etls, here=here and repository is None, repository=repository)
     _refuse(unpinned)
     with session.opened() as store:
         applying = _Applying(session, store, pins)
@@ -120,18 +125,21 @@ class _Applying:
         blob = self.pins[etl.file].blob_sha256
         saved = _known(lambda: self.store.get_etl(etl.name, timeout=timeout), "UNKNOWN_ETL")
         if not query.content_id:
+            if etl.index_key:  # judged by the store, which has no such query yet, on the query's text
+                self.store.query_train(query.definition.text, index_key=etl.index_key, timeout=timeout)
             return plan_etl(etl, blob, None, saved, query, ())
+        run = partial(
+            self.store.extract_train, query.content_id, index_key=etl.index_key or None, timeout=timeout
+        )
         contract: pa.Schema | None = None
         if saved is not None and saved.blob_sha256 == blob and saved.query_id == query.content_id:
             try:  # held to its contract: a column that is all null now still has the type it had
-                contract = self.store.extract_train(query.content_id, saved.etl_id, timeout=timeout).contract
+                contract = run(saved.etl_id).contract
             except FailedPrecondition as broken:
                 if broken.reason != "CONTRACT_BROKEN":
                     raise
         if contract is None:
-            contract = self.store.extract_train(
-                query.content_id, str(etl.path), index_key=etl.index_key or None, timeout=timeout
-            ).contract
+            contract = run(str(etl.path)).contract
         declared = self.store.get_query(query.content_id, timeout=timeout).index_keys
         return plan_etl(etl, blob, contract, saved, query, declared)
 

@@ -163,6 +163,16 @@ def test_two_stores_with_equal_data_give_equal_ids(repo, store, tmp_path):
     assert ids(one) == ids(other)
 
 
+def test_a_local_store_too_fetches_from_a_repository_that_is_named(repo, store):
+    ran = apply(repo, "--store", store, "--json", "--repository", repo.url)
+    assert (ran.code, ran.err) == (0, "")
+    (etl,) = run("etls", "--store", store, "--json").rows
+    assert etl["provenances"][0]["ref"] == repo.repo.head().decode()
+    wrong = apply(repo, "--store", store, "--repository", "somewhere")
+    assert (wrong.code, wrong.out) == (1, "")
+    assert wrong.err.endswith("[ETL_ADDRESS]\n")
+
+
 def test_a_server_gets_the_ids_of_the_laptop_and_fetches_the_etl_itself(repo, store, tmp_path):
     laptop = apply(repo, "--store", store, "--json")
     port = f"localhost:{free_port()}"
@@ -398,6 +408,10 @@ def test_an_uncommitted_script_is_refused_and_nothing_is_saved(repo, shared):
             {"defs/queries/paid.sql": "-- x: 1", "defs/queries/b.sql": "-- x: 1"},
             ["FRONT_MATTER", "FRONT_MATTER"],
         ),
+        (
+            {"defs/etls/shares.py": ETL.replace("index_key: user_id", "index_key: uid")},
+            ["UNKNOWN_KEY_COLUMN"],
+        ),
         ({"defs/queries/paid.sql": "SELEC 1"}, ["SQL_SYNTAX"]),
         ({"defs/queries/paid.sql": "paid"}, ["SQL_SYNTAX"]),
         ({"defs/queries/paid.sql": "-- name: paid"}, ["SQL_EMPTY"]),
@@ -431,10 +445,11 @@ def test_an_empty_folder_is_refused(shared, tmp_path):
     assert ran.err.endswith("[NO_DEFINITIONS]\n")
 
 
-@pytest.mark.parametrize("name", ["missing", "file"])
-def test_what_is_no_folder_is_wrong_usage(name, tmp_path):
+@pytest.mark.parametrize("arguments", [["missing"], ["file"], [".", "--sample", "0"], []])
+def test_what_is_no_folder_or_no_sample_is_wrong_usage(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
-    ran = run("apply", tmp_path / name, "--store", tmp_path / "store")
+    ran = run("apply", *arguments, "--store", tmp_path / "store")
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.endswith("[USAGE]\n")
 
