@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import re
 import sqlite3
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,47 +12,15 @@ import yaml
 import featurestore
 from featurestore.cli.app import cli
 from featurestore.cli.datasets import demo_texts
-from featurestore.client.sync import Store
 from featurestore.engine.sql_check import parse
 from featurestore.host.folder import StoreFolder
-from featurestore.model.errors import FailedPrecondition
 from tests.support.command_line import run
+from tests.support.definitions import AGREED, ETL, FILES, PAYMENTS, QUERY, apply, ids, opened, told
 from tests.support.git_repos import GitRepo
 from tests.support.processes import Process, free_port
 from tests.support.stores import FILE_REPOSITORIES
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-AGREED = re.compile(r"verified (.+) by user_id: (\d+) of \2 keys agree")
-"""The verdict on one definition of which all keys agree: it, and how many, those without rows included."""
-PAYMENTS = [
-    {"payment_id": 1, "user_id": "ann", "amount": 12.5},
-    {"payment_id": 2, "user_id": "ann", "amount": 80.0},
-    {"payment_id": 3, "user_id": "bob", "amount": 7.25},
-]
-QUERY = """\
--- index_key: user_id
--- description: What each user paid
--- owner: payments team
-
-SELECT user_id, count(*) AS payments, sum(amount) AS paid
-FROM feature_store.payments
-GROUP BY user_id
-"""
-ETL = """\
-# name: shares
-# query: paid
-# index_key: user_id
-
-from etl_abc import AbstractEtl
-
-
-class Etl(AbstractEtl):
-    def extract(self):
-        features = self.df[["user_id"]].copy()
-        features["each"] = self.df["paid"] / self.df["payments"]
-        return features
-"""
-FILES = {"defs/queries/paid.sql": QUERY, "defs/etls/shares.py": ETL}
 
 
 @pytest.fixture
@@ -63,13 +29,6 @@ def repo(tmp_path):
     with GitRepo(tmp_path / "repo") as made:
         made.commit(FILES)
         yield made
-
-
-@contextmanager
-def opened(folder):
-    with featurestore.local(folder) as client:
-        client.publish("payments", PAYMENTS, primary_key="payment_id")
-        yield client
 
 
 @pytest.fixture(scope="module")
@@ -90,19 +49,6 @@ def catalogue(folder):
     """All that the catalogue of a local store holds."""
     with closing(sqlite3.connect(f"file:{StoreFolder(folder).catalog}?mode=ro", uri=True)) as database:
         return list(database.iterdump())
-
-
-def apply(repo, *options):
-    return run("apply", repo.folder / "defs", *options)
-
-
-def told(ran, key):
-    """The JSON objects of one sort, by name."""
-    return {row["name"] if key != "verified" else row[key]: row for row in ran.rows if key in row}
-
-
-def ids(ran):
-    return {name: row["saved"] for name, row in told(ran, "saved").items()}
 
 
 # From nothing to saved and verified
@@ -332,130 +278,3 @@ def test_a_contract_that_the_data_has_broken_since_is_a_change(repo, store):
     assert ran.out.splitlines()[1].startswith(
         "changed  etl    shares  (etls/shares.py): + big bool; - each bool"
     )
-
-
-# What is not consistent, or breaks off
-
-
-def test_an_etl_that_skews_is_not_consistent(repo, store):
-    repo.commit({"defs/etls/shares.py": ETL.replace('self.df["payments"]', 'self.df["paid"].mean()')})
-    ran = apply(repo, "--store", store)
-    assert (ran.code, ran.err) == (1, "")
-    assert [verified for verified, _ in AGREED.findall(ran.out)] == ["query paid"]
-    assert ran.out.endswith(" keys agree\nnot consistent\n")
-
-
-def test_a_verification_that_can_not_be_made_is_told_and_the_others_are_still_made(repo, store, monkeypatch):
-    verify = Store.verify
-
-    def refuse_queries(self, query, etl=None, **options):
-        if etl is None:
-            raise FailedPrecondition("QUERY_SCHEMA_CHANGED", "a table has changed")
-        return verify(self, query, etl, **options)
-
-    monkeypatch.setattr(Store, "verify", refuse_queries)
-    ran = apply(repo, "--store", store)
-    assert ran.code == 1
-    assert ran.err == "error: queries/paid.sql: a table has changed [QUERY_SCHEMA_CHANGED]\n"
-    assert [verified for verified, _ in AGREED.findall(ran.out)] == ["etl shares"]
-    assert ran.out.endswith("\nnot consistent\n")
-
-
-def test_without_an_index_key_there_is_nothing_to_verify(repo, store):
-    repo.commit({path: text.replace("index_key: user_id", "description: none") for path, text in {
-        "defs/queries/paid.sql": QUERY.replace("-- description: What each user paid\n", ""),
-        "defs/etls/shares.py": ETL,
-    }.items()})  # fmt: skip
-    ran = apply(repo, "--store", store)
-    assert (ran.code, ran.err) == (0, "")
-    assert ran.out.endswith("\nnothing to verify: no definition has an index_key\n")
-
-
-def test_what_was_saved_before_a_failure_is_listed(repo, store):
-    broken = ETL.replace("return", "raise ValueError(1)\n        return")
-    repo.commit({"defs/etls/shares.py": broken, "defs/etls/zzz.py": ETL.replace("# name: shares\n", "")})
-    ran = apply(repo, "--store", store)
-    assert ran.code == 1
-    assert ran.err.startswith("error: etls/shares.py: ")
-    assert ran.err.endswith("[ETL_EXCEPTION]\n")
-    (query,) = run("queries", "--store", store, "--json").rows
-    assert ran.out.splitlines()[-1] == (
-        f"broken off; saved: query paid as {query['query_id']}; failed: etl shares; not tried: etl zzz"
-    )
-    assert run("etls", "--store", store, "--json").rows == []
-
-
-# What is refused before anything is saved
-
-
-def test_an_uncommitted_script_is_refused_and_nothing_is_saved(repo, shared):
-    repo.write("defs/etls/shares.py", ETL + "# changed\n")
-    for options in ((), ("--dry-run",)):
-        ran = apply(repo, "--store", shared, *options)
-        assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
-        assert ran.err.endswith("[ETL_NOT_COMMITTED]\n")
-    assert run("queries", "--store", shared, "--json").rows == []
-
-
-@pytest.mark.parametrize(
-    ("files", "reasons"),
-    [
-        ({"defs/etls/shares.py": ETL.replace("# query: paid\n", "")}, ["FRONT_MATTER"]),
-        ({"defs/etls/shares.py": ETL.replace("query: paid", "query: piad")}, ["UNKNOWN_QUERY"]),
-        ({"defs/queries/other.sql": "-- name: paid\n\nSELECT 1 AS a"}, ["DUPLICATE_NAME"]),
-        ({"defs/queries/paid.sql": QUERY.replace("owner", "ownr")}, ["FRONT_MATTER"]),
-        (
-            {"defs/queries/paid.sql": "-- x: 1", "defs/queries/b.sql": "-- x: 1"},
-            ["FRONT_MATTER", "FRONT_MATTER"],
-        ),
-        (
-            {"defs/etls/shares.py": ETL.replace("index_key: user_id", "index_key: uid")},
-            ["UNKNOWN_KEY_COLUMN"],
-        ),
-        ({"defs/queries/paid.sql": "SELEC 1"}, ["SQL_SYNTAX"]),
-        ({"defs/queries/paid.sql": "paid"}, ["SQL_SYNTAX"]),
-        ({"defs/queries/paid.sql": "-- name: paid"}, ["SQL_EMPTY"]),
-        (
-            {"defs/queries/paid.sql": QUERY.replace("index_key: user_id", "index_key: uid")},
-            ["UNKNOWN_KEY_COLUMN"],
-        ),
-        (
-            {
-                "defs/queries/paid.sql": "SELECT 1; SELECT 2",
-                "defs/queries/b.sql": "SELECT * FROM feature_store.no",
-            },
-            ["UNKNOWN_TABLE", "SQL_NOT_ONE_STATEMENT"],
-        ),
-    ],
-)
-def test_what_is_wrong_is_one_line_each_exit_code_1_and_nothing_is_saved(files, reasons, repo, shared):
-    repo.commit(files)
-    for options in ((), ("--dry-run",)):
-        ran = apply(repo, "--store", shared, *options)
-        assert ran.code == 1
-        lines = ran.err.splitlines()
-        assert all(line.startswith("error: ") for line in lines)
-        assert [line.rpartition("[")[2].rstrip("]") for line in lines] == reasons
-    assert run("queries", "--store", shared, "--json").rows == []
-
-
-def test_an_empty_folder_is_refused(shared, tmp_path):
-    ran = run("apply", tmp_path, "--store", shared)
-    assert (ran.code, ran.out) == (1, "")
-    assert ran.err.endswith("[NO_DEFINITIONS]\n")
-
-
-@pytest.mark.parametrize("arguments", [["missing"], ["file"], [".", "--sample", "0"], []])
-def test_what_is_no_folder_or_no_sample_is_wrong_usage(arguments, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "file").write_text("")
-    ran = run("apply", *arguments, "--store", tmp_path / "store")
-    assert (ran.code, ran.out) == (2, "")
-    assert ran.err.endswith("[USAGE]\n")
-
-
-def test_a_store_that_does_not_exist_is_not_made(repo, tmp_path):
-    ran = apply(repo, "--store", tmp_path / "nowhere")
-    assert ran.code == 1
-    assert ran.err.endswith("[NO_STORE]\n")
-    assert not os.path.lexists(tmp_path / "nowhere")
