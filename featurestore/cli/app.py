@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import click
 
 from featurestore import __version__
-from featurestore.cli import asking, catalogue, operating, tables, warming
+from featurestore.cli import applying, asking, catalogue, operating, tables, warming
 from featurestore.cli.demo import demo
+from featurestore.cli.output import print_error
 from featurestore.model.errors import FeatureStoreError
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
@@ -53,6 +54,7 @@ for command in (
     asking.explain,
     warming.warm,
     asking.verify,
+    applying.apply,
     tables.tables,
     catalogue.queries,
     catalogue.etls,
@@ -86,5 +88,5 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _failed(message: str, code: int) -> int:
-    click.echo("error: " + " ".join(message.split()), err=True)
+    print_error(message)
     return code

@@ -16,7 +16,7 @@ from featurestore.cli.output import Progress, columns, json_lines, print_json, p
 from featurestore.cli.session import Session, store_options
 from featurestore.cli.tables import version_fields
 from featurestore.cli.warming import use_fields
-from featurestore.client.results import Served
+from featurestore.client.results import Served, Verified
 from featurestore.client.training import TrainedEtl, TrainedQuery
 from featurestore.model.errors import InvalidArgument
 
@@ -212,32 +212,38 @@ def verify(session: Session, query: str, etl: str | None, index_key: str, sample
             query, etl, index_key=parse_index_key(index_key) or "", sample=sample, timeout=session.timeout
         )
     if session.json:
-        fields = ("key", "column", "trained", "served", "cause")
-        print_json(
-            {
-                "consistent": report.consistent,
-                "checked": report.checked,
-                "agreed": report.agreed,
-                "skipped": report.skipped,
-                "differences": [
-                    {name: getattr(each, name) for name in fields} for each in report.differences
-                ],
-                "version": version_fields(report.version),
-                "remarks": report.remarks,
-            }
-        )
+        print_json(report_fields(report))
     else:
-        if report.differences:
-            print_table(
-                ("key", "column", "trained", "served", "cause"),
-                [(d.key, d.column, d.trained, d.served, d.cause) for d in report.differences],
-            )
-        for remark in report.remarks:
-            click.echo(remark)
-        skipped = f"; {report.skipped} skipped, written meanwhile" if report.skipped else ""
-        click.echo(f"{report.agreed} of {report.checked} keys agree{skipped}")
+        print_report(report)
     if not report.consistent:
         click.get_current_context().exit(1)
+
+
+def report_fields(report: Verified) -> dict[str, object]:
+    """What verifying found, for programs."""
+    fields = ("key", "column", "trained", "served", "cause")
+    return {
+        "consistent": report.consistent,
+        "checked": report.checked,
+        "agreed": report.agreed,
+        "skipped": report.skipped,
+        "differences": [{name: getattr(each, name) for name in fields} for each in report.differences],
+        "version": version_fields(report.version),
+        "remarks": report.remarks,
+    }
+
+
+def print_report(report: Verified, title: str = "") -> None:
+    """What verifying found, for people; `title` stands before the last line."""
+    if report.differences:
+        print_table(
+            ("key", "column", "trained", "served", "cause"),
+            [(d.key, d.column, d.trained, d.served, d.cause) for d in report.differences],
+        )
+    for remark in report.remarks:
+        click.echo(remark)
+    skipped = f"; {report.skipped} skipped, written meanwhile" if report.skipped else ""
+    click.echo(f"{title}{report.agreed} of {report.checked} keys agree{skipped}")
 
 
 def _text(sql: str) -> str:

@@ -54,6 +54,11 @@ def print_fields(fields: Mapping[str, object]) -> None:
             click.echo(f"{name:<{width}}  {text}".rstrip())
 
 
+def print_error(message: str) -> None:
+    """A refusal as one line on standard error."""
+    click.echo("error: " + " ".join(message.split()), err=True)
+
+
 def print_json(value: object) -> None:
     """One JSON value on one line of standard output."""
     click.echo(to_json(value))
