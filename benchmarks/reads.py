@@ -25,8 +25,10 @@ from featurestore.model.serving import Keys
 
 INDEX_KEY = "user_id"
 _SEED = 11
-WATCHMAN_SECONDS = 15
-"""It rests four times as long as it works, so it is done with the first twenty answers by then."""
+WATCHMAN_SECONDS = 20
+"""It rests four times as long as it works, so it is done with the first twelve answers of each size by then."""
+_WARMED = (1, 10, 100)
+"""Sizes of calls that it looks at first."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,10 @@ def declared(store: featurestore.Store, channel: grpc.Channel, users: int, sql: 
     if saved.explanation is None or saved.explanation.verdict != "indexed":
         raise RuntimeError(f"the query is not served by indexes: {saved.explanation}")
     ours = Ours(saved.query_id, channel)
-    asked = drawn(users, 1)
-    for _ in range(25):
-        ours(asked())
+    for count in _WARMED:
+        asked = drawn(users, count)
+        for _ in range(15):
+            ours(asked())
     time.sleep(WATCHMAN_SECONDS)
     return ours
 

@@ -26,7 +26,7 @@ from services.realtime.transactions import OpenReads
 
 _logger = logging.getLogger(__name__)
 
-_FIRST: Final = 20
+_FIRST: Final = 12
 """So many answers of each plan and size of calls are looked at, and then ..."""
 _EVERY: Final = 1_000
 """... one in so many."""
