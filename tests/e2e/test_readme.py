@@ -68,7 +68,7 @@ def test_a_stranger_gets_a_row_from_a_server_as_printed(folder):
         (folder / "flights.py").write_text(flights.replace(PRINTED, port))
         shown = ran(folder, sys.executable, "flights.py")
         assert '"names": ["user_payments"]' in shown
-        assert re.search(r"ann +2 +92\.5 +1", shown), shown
+        assert re.search(r"ann +2 +92\.50 +1", shown), shown
         reply = json.loads(ran(folder, "bash", "-euc", block("sh", "grpcurl").replace(PRINTED, port)))
     (row,) = reply["rows"]["rows"]
     assert row["values"][0] == {"string_value": "ann"}
