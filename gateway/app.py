@@ -11,13 +11,14 @@ from pydantic import BaseModel, Field
 
 from featurestore.api.gateway.v1.gateway_pb2_grpc import add_FeatureStoreServiceServicer_to_server
 from featurestore.model.peers import Catalog, Extraction, Realtime
+from gateway.flight import servicer as flight
 from gateway.front import Front
 from gateway.known import KnownDefinitions
 from gateway.lease import Leases
 from gateway.resolver import Resolver
 from gateway.servicer import GatewayServicer
 
-SERVICE = "featurestore.api.gateway.v1.FeatureStoreService"
+SERVICES = ("featurestore.api.gateway.v1.FeatureStoreService", flight.SERVICE)
 
 
 class GatewaySettings(BaseModel, frozen=True, extra="forbid"):
@@ -40,7 +41,7 @@ async def mount(
     extraction: Extraction,
     leases: Leases | None = None,
 ) -> AsyncIterator[Front]:
-    """Answer the public service on `server` as long as the context is open.
+    """Answer the public service, and Arrow Flight, on `server` as long as the context is open.
 
     Args:
         leases: set in local mode: who is attached.
@@ -50,4 +51,5 @@ async def mount(
         add_FeatureStoreServiceServicer_to_server(
             GatewayServicer(front, demo=settings.demo, leases=leases), server
         )
+        server.add_generic_rpc_handlers((flight.handler(front),))
         yield front

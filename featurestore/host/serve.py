@@ -82,7 +82,7 @@ async def serving(
                         leases=leases,
                     )
                 )
-                mounted.append(gateway.app.SERVICE)
+                mounted.extend(gateway.app.SERVICES)
         health = serve_health(server, mounted)
         serve_reflection(server, mounted)
         address = bind(server, settings.listen, insecure=settings.insecure)

@@ -11,7 +11,7 @@ ORDINARY_SECONDS = 10.0
 WRITING_SECONDS = 60.0
 TRAINING_SECONDS = 300.0
 
-_OURS = "/featurestore.api."
+_OURS = ("/featurestore.api.", "/arrow.flight.protocol.")
 _ENDLESS = {"Attach", "Follow"}
 _SECONDS: Mapping[str, float] = {
     "QueryRealtime": SERVING_SECONDS,
@@ -25,6 +25,7 @@ _SECONDS: Mapping[str, float] = {
     "PublishDemo": TRAINING_SECONDS,
     "QueryTrain": TRAINING_SECONDS,
     "ExtractTrain": TRAINING_SECONDS,
+    "DoGet": TRAINING_SECONDS,
     "Verify": TRAINING_SECONDS,
     "Warm": TRAINING_SECONDS,
 }

@@ -12,16 +12,16 @@ import pytest
 
 from tests.support.processes import BIN, Process, free_port
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+FLIGHT = (ROOT / "docs" / "flight.md").read_text()
 PRINTED = "localhost:50051"
 LOCAL = 'fs.local("./my-store")'
 
 
-def block(language: str, holding: str) -> str:
-    """The one block of the README that holds some words."""
-    (found,) = (
-        text for text in re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL) if holding in text
-    )
+def block(language: str, holding: str, page: str = README) -> str:
+    """The one block of the page that holds some words."""
+    (found,) = (text for text in re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL) if holding in text)
     return found
 
 
@@ -63,6 +63,12 @@ def test_a_stranger_gets_a_row_from_a_server_as_printed(folder):
         assert f'fs.connect("{PRINTED}")' in README
         program.write_text(program.read_text().replace(LOCAL, f'fs.connect("{port}")'))
         ran(folder, sys.executable, "quickstart.py")
+        flights = block("python", "import flight", FLIGHT)
+        assert f"grpc://{PRINTED}" in flights
+        (folder / "flights.py").write_text(flights.replace(PRINTED, port))
+        shown = ran(folder, sys.executable, "flights.py")
+        assert '"names": ["user_payments"]' in shown
+        assert re.search(r"ann +2 +92\.50 +1", shown), shown
         reply = json.loads(ran(folder, "bash", "-euc", block("sh", "grpcurl").replace(PRINTED, port)))
     (row,) = reply["rows"]["rows"]
     assert row["values"][0] == {"string_value": "ann"}

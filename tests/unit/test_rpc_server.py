@@ -267,6 +267,8 @@ def test_defaults_are_for_our_methods_and_endless_streams_have_none():
     assert default_seconds(ours + "QueryTrain") == 300
     assert default_seconds(ours + "GetQuery") == 10
     assert default_seconds(ours + "Attach") is None
+    assert default_seconds("/arrow.flight.protocol.FlightService/DoGet") == 300
+    assert default_seconds("/arrow.flight.protocol.FlightService/GetFlightInfo") == 10
     assert default_seconds("/grpc.health.v1.Health/Watch") is None
 
 
