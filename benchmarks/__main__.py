@@ -24,6 +24,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--large", type=int, default=2_222_222, help="of the large one for growth: 10 M rows")
     parser.add_argument("--small", type=int, default=22_222, help="that it is compared with: 100 k rows")
     parser.add_argument("--peer-users", type=int, default=100_000, help="of Feast's job")
+    parser.add_argument("--megabytes", type=int, default=500, help="of the training stream")
     parser.add_argument("--seconds", type=float, default=1.0, help="of a block under load")
     parser.add_argument("--results", type=Path, default=results.PATH, help="where the figures are kept")
     chosen = parser.parse_args(arguments)
@@ -79,6 +80,12 @@ def _invalidation(folder: Path, _: argparse.Namespace) -> Part:
     return invalidation.part(folder, 10_000, 9)
 
 
+def _flight(folder: Path, chosen: argparse.Namespace) -> Part:
+    from benchmarks import flight  # noqa: PLC0415 - likewise
+
+    return flight.part(folder, chosen.megabytes)
+
+
 def _peers(folder: Path, chosen: argparse.Namespace) -> Part:
     from benchmarks import peers  # noqa: PLC0415 - likewise
 
@@ -91,6 +98,7 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], Part]] = {
     "publishing": _publishing,
     "serving": _serving,
     "invalidation": _invalidation,
+    "flight": _flight,
     "peers": _peers,
 }
 

@@ -1,6 +1,6 @@
 """A training result by pyarrow's Flight client: from us, and from pyarrow's own Flight server, over the same kind of socket.
 
-`python -m benchmarks.flight [MB]`. That server holds the same batches in memory; ours computes them out of the warehouse
+That server holds the same batches in memory; ours computes them out of the warehouse
 in each round.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,12 +17,37 @@ from pyarrow import flight
 
 import featurestore
 from benchmarks import blocks
-from benchmarks.blocks import BLOCKS, Rounds, Spread
+from benchmarks.blocks import BLOCKS, Rounds
+from benchmarks.results import Figure, Part, at_least
 from featurestore.host.folder import StoreFolder
 
 _BYTES_PER_ROW = 64
 _PUBLISH_ROWS = 500_000
 _TICKET = flight.Ticket(b"all")
+
+
+def part(folder: Path, megabytes: int) -> Part:
+    """Both, and how they compare."""
+    found, size = measure(folder, megabytes)
+    return Part(
+        rows=[
+            at_least(
+                "training stream by Flight: ours / pyarrow's own server, MB a second",
+                found.each(lambda ours, theirs: theirs / ours, "ours", "theirs"),
+                0.8,
+            )
+        ],
+        figures=[
+            Figure(
+                f"{size:.0f} MB by Flight",
+                name,
+                "MB a second",
+                found.each(lambda ms: size / ms * 1_000, name),
+            )
+            for name in ("ours", "theirs")
+        ],
+        notes=["Ours computes the rows in each round, the other holds them in memory."],
+    )
 
 
 def measure(folder: Path, megabytes: int, rounds: int = BLOCKS) -> tuple[Rounds, float]:
@@ -73,7 +97,7 @@ def _theirs(folder: Path, table: pa.Table) -> Iterator[flight.FlightClient]:
     with pa.OSFile(str(content), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
         for batch in table.to_batches():
             writer.write_batch(batch)
-    command = [sys.executable, "-m", "benchmarks.flight", "serve", str(content), str(socket)]
+    command = [sys.executable, "-m", "benchmarks.flight", str(content), str(socket)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
         try:
             if server.stdout is not None:
@@ -84,7 +108,7 @@ def _theirs(folder: Path, table: pa.Table) -> Iterator[flight.FlightClient]:
             server.kill()
 
 
-class _Theirs(flight.FlightServerBase):
+class _Theirs(flight.FlightServerBase):  # type: ignore[misc]  # pyarrow has no types
     """One table by any ticket, written by pyarrow in C++."""
 
     def __init__(self, content: Path, socket: Path) -> None:
@@ -96,21 +120,7 @@ class _Theirs(flight.FlightServerBase):
         return flight.RecordBatchStream(self._table)
 
 
-def main(arguments: list[str]) -> int:
-    """Print the ratio; 1 if the bar is missed."""
-    if arguments[:1] == ["serve"]:
-        server = _Theirs(Path(arguments[1]), Path(arguments[2]))
-        print("listening", flush=True)
-        server.serve()
-        return 0
-    with tempfile.TemporaryDirectory() as name:
-        found, size = measure(Path(name), int(arguments[0]) if arguments else 500)
-    for what in ("ours", "theirs"):
-        print(f"{what}: {found.each(lambda ms: size / ms * 1_000, what)} MB/s")
-    ratio: Spread = found.each(lambda ours, theirs: theirs / ours, "ours", "theirs")
-    print(f"ours / theirs, {size:.0f} MB: {ratio}, bar >= 0.8: {'met' if ratio.median >= 0.8 else 'MISSED'}")
-    return 0 if ratio.median >= 0.8 else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    server = _Theirs(Path(sys.argv[1]), Path(sys.argv[2]))
+    print("listening", flush=True)
+    server.serve()
