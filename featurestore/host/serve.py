@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -25,6 +26,10 @@ from featurestore.rpc.server import bind, create_server, serve_health, serve_ref
 from gateway.lease import Leases
 
 log = logging.getLogger(__name__)
+
+_SWITCH_SECONDS = 0.0005
+"""After so long a thread that has the interpreter is asked for it. Whoever comes back from the engine waits that long for a
+busy event loop, several times a write; with Python's own 5 ms, 32 callers had an eighth fewer rows a second written."""
 
 CATALOG, REALTIME, EXTRACTION, GATEWAY = "catalog", "realtime", "extraction", "gateway"
 SERVICES = (CATALOG, REALTIME, EXTRACTION, GATEWAY)
@@ -57,6 +62,7 @@ async def serving(
         leases: set in local mode.
     """
     wanted = [name for name in SERVICES if name in set(names)]
+    sys.setswitchinterval(_SWITCH_SECONDS)
     async with AsyncExitStack() as stack:
         server = create_server(stream_idle_seconds=settings.stream_idle_seconds)
         peers = await _open_peers(wanted, settings, stack)
