@@ -9,13 +9,19 @@ from __future__ import annotations
 import fcntl
 import os
 import resource
-import signal
 from dataclasses import dataclass
 from pathlib import Path
 
 from featurestore.etl import landlock, seccomp
 from featurestore.etl.control import Caps
-from featurestore.etl.syscalls import CLOSE_RANGE, call, keep_capabilities, machine, prctl
+from featurestore.etl.syscalls import (
+    CLOSE_RANGE,
+    call,
+    die_with_the_parent,
+    keep_capabilities,
+    machine,
+    prctl,
+)
 
 NOBODY = 65534
 """Whom a worker of root becomes."""
@@ -23,7 +29,7 @@ NOBODY = 65534
 WIRE = 3
 """The one descriptor that a worker keeps, after three that lead nowhere."""
 
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_KEEPCAPS, _PR_SET_NO_NEW_PRIVS = 1, 4, 8, 38
+_PR_SET_DUMPABLE, _PR_SET_KEEPCAPS, _PR_SET_NO_NEW_PRIVS = 4, 8, 38
 _CAP_DAC_READ_SEARCH = 1 << 2
 _OPEN_FILES = 64
 _LAST = 2**31 - 1
@@ -58,7 +64,7 @@ class Seal:
         _limit(caps)
         if os.getuid() == 0:
             _become_nobody(who_reads_all=self.private)
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # after the user, whose change forgets it
+        die_with_the_parent()  # after the user, whose change forgets it
         prctl(_PR_SET_DUMPABLE, 0)
         prctl(_PR_SET_NO_NEW_PRIVS, 1)
         landlock.apply(rules)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _LIBC.syscall.restype = ctypes.c_long
+
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,11 @@ def machine() -> Machine:
         ) from None
 
 
+def _last_error() -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number))
+
+
 def call(number: int, *arguments: int | ctypes.c_void_p) -> int:
     """Make a system call.
 
@@ -53,8 +61,7 @@ def call(number: int, *arguments: int | ctypes.c_void_p) -> int:
     prepared = [ctypes.c_long(each) if isinstance(each, int) else each for each in arguments]
     result = int(_LIBC.syscall(ctypes.c_long(number), *prepared))
     if result < 0:
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))
+        raise _last_error()
     return result
 
 
@@ -66,8 +73,16 @@ def prctl(option: int, *arguments: int) -> None:
     """
     given = [*arguments, 0, 0, 0, 0][:4]
     if _LIBC.prctl(ctypes.c_int(option), *(ctypes.c_ulong(each) for each in given)) != 0:
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))
+        raise _last_error()
+
+
+def die_with_the_parent() -> None:
+    """Be killed when the parent's thread that started this process ends; a change of user forgets it.
+
+    Raises:
+        OSError: the kernel refuses it.
+    """
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def keep_capabilities(mask: int) -> None:
@@ -81,8 +96,7 @@ def keep_capabilities(mask: int) -> None:
         mask, mask, 0, 0, 0, 0
     )  # effective, permitted, inheritable: lower, then upper half
     if _LIBC.capset(header, sets) != 0:
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))
+        raise _last_error()
 
 
 _CAPABILITY_VERSION_3 = 0x20080522

@@ -6,25 +6,24 @@ What a script prints goes to standard error.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
-import signal
 import sys
 from typing import Any
 
 import pyarrow as pa
 
 from featurestore.etl.answering import Answering, libraries, warm_up
+from featurestore.etl.syscalls import die_with_the_parent
 from featurestore.etl.wire import PREFIX, encode_tables, pack
 
-_PR_SET_PDEATHSIG = 1
 _PIECE = 65536
 
 
 def main() -> None:
     """Serve requests until the service closes the connection or dies."""
-    _die_with_the_parent()
+    if sys.platform == "linux":  # elsewhere, and if it is dead already, the end of the input is the sign
+        die_with_the_parent()
     incoming, outgoing = _keep_the_script_off_the_wire()
     warm_up()
     _send(outgoing, {"libraries": libraries()}, None)
@@ -43,12 +42,6 @@ def _keep_the_script_off_the_wire() -> tuple[int, int]:
     os.close(nothing)
     os.dup2(2, 1)
     return incoming, outgoing
-
-
-def _die_with_the_parent() -> None:
-    if sys.platform != "linux":
-        return  # elsewhere, and if it is dead already, the end of the input is the sign
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _receive(fd: int) -> tuple[dict[str, Any], pa.Buffer] | None:

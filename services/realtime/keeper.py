@@ -261,11 +261,7 @@ class Keeper:
         try:
             prepared = self._serving.known(subject.query_id, subject.form, subject.index_key)
             if prepared is None:
-                prepared = await self._readers.run_behind(
-                    lambda cursor: self._serving.prepared(
-                        cursor, subject.query_id, subject.form, subject.index_key
-                    )
-                )
+                prepared = await self._warmer.prepared(subject)
             await self._follow(kept, prepared.number)
             for number in kept.numbers:
                 if self._cache.has_spoiled(number):
@@ -278,7 +274,7 @@ class Keeper:
                 if not keys:
                     continue
                 done, overtaken = await self._warmer.warm(
-                    subject, ConvertedKeys(columns, keys), answer_format, refused=self._refused(subject)
+                    subject, ConvertedKeys(columns, keys), answer_format, refused=_Refused(subject.query_id)
                 )
                 kept.computed += done.computed
                 self._again(subject, answer_format, overtaken)
@@ -288,9 +284,6 @@ class Keeper:
         except FeatureStoreError as refusal:
             # Such as a table that is dropped and may come back: those who ask are told the same.
             _logger.info("query %s can't be kept warm now: %s", subject.query_id, refusal)
-
-    def _refused(self, subject: Subject) -> _Refused:
-        return _Refused(subject.query_id)
 
     async def _look(self) -> None:
         """Begin with queries whose misses cost a lot, and let go of those that were begun in vain."""
@@ -312,11 +305,7 @@ class Keeper:
 
     async def _warm_by_itself(self, subject: Subject) -> None:
         try:
-            prepared = await self._readers.run_behind(
-                lambda cursor: self._serving.prepared(
-                    cursor, subject.query_id, subject.form, subject.index_key
-                )
-            )
+            prepared = await self._warmer.prepared(subject)
             if not prepared.cacheable:
                 return
             _logger.info("query %s is warmed by itself: its misses cost a lot", subject.query_id)
@@ -332,7 +321,7 @@ class Keeper:
             if beyond or len(keys.tuples) > most:
                 return  # not all fit: those that are asked for come by themselves, and are kept up
             _, overtaken = await self._warmer.warm(
-                subject, keys, use.usual_format, refused=self._refused(subject)
+                subject, keys, use.usual_format, refused=_Refused(subject.query_id)
             )
             self._again(subject, use.usual_format, overtaken)
         except FeatureStoreError as refusal:

@@ -209,7 +209,7 @@ class Serving:
             rows, values = self._rows(cursor, subject.query_id, prepared, missing)
             if _too_many_chained(missing, values):
                 raise TooMuchAtOnceError
-            batches = answers.split(rows, _as_table(missing))
+            batches = _split(rows, missing)
             found = dependences(prepared.plan, missing, values)
             for at, (each, batch, depends) in enumerate(zip(missing.tuples, batches, found, strict=True)):
                 if at % _GIVE_WAY == 0:
@@ -274,6 +274,14 @@ class Serving:
         """
         columns = check_key_columns(form, index_key)
         return self._stable(lambda: self._plans.prepared(cursor, query_id, form, columns))
+
+    def prepared_for(self, cursor: duckdb.DuckDBPyConnection, subject: Subject) -> Prepared:
+        """The same, for a subject.
+
+        Raises:
+            See `prepared`.
+        """
+        return self.prepared(cursor, subject.query_id, subject.form, subject.index_key)
 
     def known(self, query_id: str, form: QueryForm, index_key: tuple[str, ...]) -> Prepared | None:
         """The same if it was found before, and still holds; never waits."""

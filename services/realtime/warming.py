@@ -20,6 +20,7 @@ from featurestore.model.warming import Warmed
 from services.realtime.cache import AnswerCache
 from services.realtime.costs import Subject
 from services.realtime.kept import ENTRY_BYTES, Fate
+from services.realtime.plans import Prepared
 from services.realtime.readers import Readers
 from services.realtime.serving import Serving, TooMuchAtOnceError
 
@@ -63,6 +64,15 @@ class Warmer:
             return as_keys(columns, shown), total - shown.num_rows
 
         return await self._readers.run_behind(find)
+
+    async def prepared(self, subject: Subject) -> Prepared:
+        """How the query is served now, found behind the pool.
+
+        Raises:
+            FailedPrecondition: `QUERY_SCHEMA_CHANGED`.
+            DeadlineExceeded: `DEADLINE`.
+        """
+        return await self._readers.run_behind(functools.partial(self._serving.prepared_for, subject=subject))
 
     async def warm(
         self,
@@ -143,7 +153,7 @@ class Warmer:
             return 0
 
         def count(cursor: duckdb.DuckDBPyConnection) -> int:
-            number = self._serving.prepared(cursor, subject.query_id, subject.form, subject.index_key).number
+            number = self._serving.prepared_for(cursor, subject).number
             return len(self._cache.missing([(number, answer_format, each) for each in keys.tuples]))
 
         return await self._readers.run_behind(count)

@@ -6,7 +6,6 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-import pytest
 import yaml
 
 import featurestore
@@ -15,34 +14,12 @@ from featurestore.cli.datasets import demo_texts
 from featurestore.engine.sql_check import parse
 from featurestore.host.folder import StoreFolder
 from tests.support.command_line import run
-from tests.support.definitions import AGREED, ETL, FILES, PAYMENTS, QUERY, apply, ids, opened, told
+from tests.support.definitions import AGREED, ETL, PAYMENTS, QUERY, apply, ids, opened, told
 from tests.support.git_repos import GitRepo
 from tests.support.processes import Process, free_port
 from tests.support.stores import FILE_REPOSITORIES
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-@pytest.fixture
-def repo(tmp_path):
-    """A repository with a query and an ETL of it, committed."""
-    with GitRepo(tmp_path / "repo") as made:
-        made.commit(FILES)
-        yield made
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory):
-    """A store with payments for tests that save nothing; its folder."""
-    folder = tmp_path_factory.mktemp("apply") / "store"
-    with opened(folder):
-        yield folder
-
-
-@pytest.fixture
-def store(tmp_path):
-    with opened(tmp_path / "store"):
-        yield tmp_path / "store"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 def catalogue(folder):

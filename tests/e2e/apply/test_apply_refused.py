@@ -9,31 +9,7 @@ import pytest
 from featurestore.client.sync import Store
 from featurestore.model.errors import FailedPrecondition
 from tests.support.command_line import run
-from tests.support.definitions import AGREED, ETL, FILES, QUERY, apply, opened
-from tests.support.git_repos import GitRepo
-
-
-@pytest.fixture
-def repo(tmp_path):
-    """A repository with a query and an ETL of it, committed."""
-    with GitRepo(tmp_path / "repo") as made:
-        made.commit(FILES)
-        yield made
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory):
-    """A store with payments for tests that save nothing; its folder."""
-    folder = tmp_path_factory.mktemp("apply") / "store"
-    with opened(folder):
-        yield folder
-
-
-@pytest.fixture
-def store(tmp_path):
-    with opened(tmp_path / "store"):
-        yield tmp_path / "store"
-
+from tests.support.definitions import AGREED, ETL, QUERY, apply
 
 # What is not consistent, or breaks off
 
