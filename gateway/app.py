@@ -17,6 +17,7 @@ from gateway.known import KnownDefinitions
 from gateway.lease import Leases
 from gateway.resolver import Resolver
 from gateway.servicer import GatewayServicer
+from gateway.verifying import Verifications
 
 SERVICES = ("featurestore.api.gateway.v1.FeatureStoreService", flight.SERVICE)
 
@@ -27,6 +28,10 @@ class GatewaySettings(BaseModel, frozen=True, extra="forbid"):
     folder: Path = Field(
         Path(".featurestore/gateway"),
         description="Where the copy of resolved ids and names is kept, for outages of the catalogue.",
+    )
+    verify_saves: bool = Field(
+        True,
+        description="Verify what is saved with an index key, in the background, and keep the report with it.",
     )
     demo: bool = Field(False, description="Let callers publish simulated customers (PublishDemo).")
 
@@ -46,8 +51,11 @@ async def mount(
     Args:
         leases: set in local mode: who is attached.
     """
-    async with KnownDefinitions(settings.folder / "known.sqlite") as known:
-        front = Front(catalog, realtime, extraction, Resolver(catalog, known))
+    async with (
+        KnownDefinitions(settings.folder / "known.sqlite") as known,
+        Verifications(catalog, extraction, verify_saves=settings.verify_saves) as verifications,
+    ):
+        front = Front(catalog, realtime, extraction, Resolver(catalog, known), verifications)
         add_FeatureStoreServiceServicer_to_server(
             GatewayServicer(front, demo=settings.demo, leases=leases), server
         )

@@ -23,14 +23,15 @@ from featurestore.model.serving import (
     Explanation,
     Keys,
     TrainHead,
-    VerifyReport,
 )
 from featurestore.model.table import Published, TableDefinition, TableInfo, TableRows, Version
+from featurestore.model.verifying import VerifyReport
 from featurestore.model.warming import CacheReport, Warmed
 from gateway.demo import publish_demo
 from gateway.limits import check_publish_id, check_publish_size
 from gateway.resolver import Resolver
 from gateway.saving import check
+from gateway.verifying import Saved, Verifications
 
 MAX_SAMPLE = 10_000
 DEFAULT_SAMPLE = 100
@@ -108,13 +109,19 @@ class Front:
     """What the gateway does. A peer is the service's own object or a remote adapter; it can't tell which."""
 
     def __init__(
-        self, catalog: Catalog, realtime: Realtime, extraction: Extraction, resolver: Resolver
+        self,
+        catalog: Catalog,
+        realtime: Realtime,
+        extraction: Extraction,
+        resolver: Resolver,
+        verifications: Verifications,
     ) -> None:
         """Take the peers as they are."""
         self._catalog = catalog
         self._realtime = realtime
         self._extraction = extraction
         self._resolver = resolver
+        self._verifications = verifications
 
     # Tables
 
@@ -214,6 +221,8 @@ class Front:
             if save_as.save:
                 saved = await self._resolver.keep_query(await self._catalog.save_query(draft))
                 query_id = saved.query_id
+                if save_as.index_key:
+                    self._verifications.later(Saved(saved, None, save_as.index_key))
             if explanation is not None:
                 explanation = replace(explanation, query_id=query_id)
         except BaseException:
@@ -255,11 +264,14 @@ class Front:
 
     async def save_etl(self, draft: EtlDraft) -> Etl:
         """Save what `extract_train` ran, once its rows have been delivered."""
-        if draft.index_key:
-            query = await self._resolver.query(draft.query_id)
-            explanation = await self._realtime.declare(query.query_id, query.form, draft.index_key)
-            draft = replace(draft, served=explanation.summary)
-        return await self._resolver.keep_etl(await self._catalog.save_etl(draft))
+        if not draft.index_key:
+            return await self._resolver.keep_etl(await self._catalog.save_etl(draft))
+        query = await self._resolver.query(draft.query_id)
+        explanation = await self._realtime.declare(query.query_id, query.form, draft.index_key)
+        draft = replace(draft, served=explanation.summary)
+        etl = await self._resolver.keep_etl(await self._catalog.save_etl(draft))
+        self._verifications.later(Saved(query, etl_run(query, etl), draft.index_key))
+        return etl
 
     # Serving
 
@@ -295,12 +307,15 @@ class Front:
             definition.query_id, definition.form, index_key, keys, keep=keep, answer_format=answer_format
         )
 
-    async def verify(self, query: str, etl: str, index_key: tuple[str, ...], sample: int) -> VerifyReport:
-        """Compare training with serving; see the RPC `Verify`.
+    async def verify(
+        self, query: str, etl: str, index_key: tuple[str, ...], sample: int, *, exact: bool
+    ) -> VerifyReport:
+        """Compare training with serving, and keep the report; see the RPC `Verify`.
 
         Args:
             etl: empty to verify the query alone.
             sample: 0 for 100.
+            exact: floats must be equal to the last bit.
 
         Raises:
             InvalidArgument: `BAD_SAMPLE`.
@@ -316,9 +331,11 @@ class Front:
         else:
             definition = await self._resolver.query(query)
         check_key_columns(definition.form, index_key)
-        return await self._extraction.verify(
-            definition.query_id, definition.form, run, index_key, sample or DEFAULT_SAMPLE
+        report = await self._extraction.verify(
+            definition.query_id, definition.form, run, index_key, sample or DEFAULT_SAMPLE, exact=exact
         )
+        await self._verifications.keep(definition.query_id if run is None else run.etl_id, index_key, report)
+        return report
 
     # The catalogue
 

@@ -17,7 +17,6 @@ from featurestore.rpc.convert_answer import (
     answer_info_to_proto,
     explanation_to_proto,
     key_answers_to_proto,
-    verify_report_to_proto,
 )
 from featurestore.rpc.convert_saved import (
     etl_source_from_proto,
@@ -35,6 +34,7 @@ from featurestore.rpc.convert_table import (
     version_to_proto,
 )
 from featurestore.rpc.convert_value import keys_from_proto
+from featurestore.rpc.convert_verifying import verify_report_to_proto
 from featurestore.rpc.convert_warming import (
     cache_report_to_proto,
     keep_from_proto,
@@ -185,7 +185,7 @@ class GatewayServicer(FeatureStoreServiceServicer):
 
     async def Verify(self, request: pb.VerifyRequest, context: Any) -> pb.VerifyResponse:
         report = await self._front.verify(
-            request.query, request.etl, tuple(request.index_key), request.sample
+            request.query, request.etl, tuple(request.index_key), request.sample, exact=request.exact
         )
         return pb.VerifyResponse(report=verify_report_to_proto(report))
 

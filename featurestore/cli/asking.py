@@ -16,8 +16,9 @@ from featurestore.cli.output import Progress, columns, json_lines, print_json, p
 from featurestore.cli.session import Session, store_options
 from featurestore.cli.tables import version_fields
 from featurestore.cli.warming import use_fields
-from featurestore.client.results import Served, Verified
+from featurestore.client.results import Served
 from featurestore.client.training import TrainedEtl, TrainedQuery
+from featurestore.client.verified import Verified
 from featurestore.model.errors import InvalidArgument
 
 _PREVIEW = 20
@@ -201,20 +202,28 @@ def explain(session: Session, query: str, index_key: str) -> None:
 @click.option(
     "--sample", type=int, default=100, show_default=True, help="Keys to take from training, 1 to 10,000."
 )
+@click.option(
+    "--exact", is_flag=True, help="Floats must be equal to the last bit; else within 1e-9 relative."
+)
 @store_options
-def verify(session: Session, query: str, etl: str | None, index_key: str, sample: int) -> None:
+def verify(session: Session, query: str, etl: str | None, index_key: str, sample: int, exact: bool) -> None:
     """Serve sampled keys and compare them with training, by value; the exit code is 1 unless all agree.
 
     With ETL the features are compared, without it the rows of QUERY.
     """
     with session.opened() as store:
         report = store.verify(
-            query, etl, index_key=parse_index_key(index_key) or "", sample=sample, timeout=session.timeout
+            query,
+            etl,
+            index_key=parse_index_key(index_key) or "",
+            sample=sample,
+            exact=exact,
+            timeout=session.timeout,
         )
     if session.json:
         print_json(report_fields(report))
     else:
-        print_report(report)
+        print_report(report, floats=True)
     if not report.consistent:
         click.get_current_context().exit(1)
 
@@ -230,11 +239,15 @@ def report_fields(report: Verified) -> dict[str, object]:
         "differences": [{name: getattr(each, name) for name in fields} for each in report.differences],
         "version": version_fields(report.version),
         "remarks": report.remarks,
+        "exact": report.exact,
+        "float_values": report.float_values,
+        "bitwise_equal": report.bitwise_equal,
+        "largest_error": report.largest_error,
     }
 
 
-def print_report(report: Verified, title: str = "") -> None:
-    """What verifying found, for people; `title` stands before the last line."""
+def print_report(report: Verified, title: str = "", *, floats: bool = False) -> None:
+    """What verifying found, for people; `title` stands before the last line, how near floats are above it."""
     if report.differences:
         print_table(
             ("key", "column", "trained", "served", "cause"),
@@ -242,8 +255,9 @@ def print_report(report: Verified, title: str = "") -> None:
         )
     for remark in report.remarks:
         click.echo(remark)
-    skipped = f"; {report.skipped} skipped, written meanwhile" if report.skipped else ""
-    click.echo(f"{title}{report.agreed} of {report.checked} keys agree{skipped}")
+    if floats and report.floats:
+        click.echo(report.floats)
+    click.echo(f"{title}{report.summary}")
 
 
 def _text(sql: str) -> str:

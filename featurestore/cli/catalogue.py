@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import click
 
+from featurestore.cli.asking import report_fields
 from featurestore.cli.output import columns, print_fields, print_json, print_table
 from featurestore.cli.session import Session, store_options
 from featurestore.cli.tables import version_fields
 from featurestore.cli.warming import cache_fields, cache_text
 from featurestore.client.results import SavedEtl, SavedQuery
+from featurestore.client.verified import Verified
 
 
 @click.command()
@@ -26,8 +28,11 @@ def queries(session: Session, query: str | None) -> None:
             print_json(_query_fields(each))
     elif found:
         print_table(
-            ("query", "names", "tables", "index keys", "saved at"),
-            [(q.query_id, q.names, q.tables, _keys(q.index_keys), q.created_at) for q in found],
+            ("query", "names", "tables", "index keys", "saved at", "verified"),
+            [
+                (q.query_id, q.names, q.tables, _keys(q.index_keys), q.created_at, _verified(q.verified))
+                for q in found
+            ],
         )
     else:
         click.echo("No query is saved yet: featurestore query train 'SELECT ...' --save --name my_query")
@@ -48,8 +53,11 @@ def etls(session: Session, etl: str | None) -> None:
             print_json(_etl_fields(each))
     elif found:
         print_table(
-            ("etl", "names", "query", "path", "saved at"),
-            [(e.etl_id, e.names, e.query_id, e.provenances[0].path, e.created_at) for e in found],
+            ("etl", "names", "query", "path", "saved at", "verified"),
+            [
+                (e.etl_id, e.names, e.query_id, e.provenances[0].path, e.created_at, _verified(e.verified))
+                for e in found
+            ],
         )
     else:
         click.echo(
@@ -103,6 +111,19 @@ def _keys(index_keys: tuple[tuple[str, ...], ...]) -> str:
     return "; ".join("+".join(key) for key in index_keys)
 
 
+def _verified(reports: tuple[Verified, ...]) -> str:
+    """`24 of 24 keys agree by user_id`, one line for each index key."""
+    lines = [f"{each.summary} by {'+'.join(each.index_key)}" for each in reports]
+    return "\n".join(lines) or "not yet"
+
+
+def _reports(reports: tuple[Verified, ...]) -> list[dict[str, object]]:
+    return [
+        {"index_key": each.index_key, "verified_at": each.verified_at, **report_fields(each)}
+        for each in reports
+    ]
+
+
 def _query_fields(query: SavedQuery) -> dict[str, object]:
     return {
         "query_id": query.query_id,
@@ -117,6 +138,7 @@ def _query_fields(query: SavedQuery) -> dict[str, object]:
         "description": query.description,
         "labels": query.labels,
         "warnings": [{"reason": warned.reason, "message": warned.message} for warned in query.warnings],
+        "verified": _reports(query.verified),
     }
 
 
@@ -130,6 +152,7 @@ def _show_query(session: Session, query: SavedQuery) -> None:
         "tables": query.tables,
         "index keys": _keys(query.index_keys),
         "served": "\n".join(query.served),
+        "verified": _verified(query.verified),
         "saved at": query.created_at,
         "owner": query.owner,
         "description": query.description,
@@ -161,6 +184,7 @@ def _etl_fields(etl: SavedEtl) -> dict[str, object]:
         "owner": etl.owner,
         "description": etl.description,
         "labels": etl.labels,
+        "verified": _reports(etl.verified),
     }
 
 
@@ -174,6 +198,7 @@ def _show_etl(session: Session, etl: SavedEtl) -> None:
         "names": etl.names,
         "query": etl.query_id,
         "saved at": etl.created_at,
+        "verified": _verified(etl.verified),
         "owner": etl.owner,
         "description": etl.description,
         "repository": found.repository,

@@ -19,8 +19,8 @@ from featurestore.cli.asking import print_rows
 from featurestore.cli.datasets import DATASETS, DemoTexts, demo_texts
 from featurestore.cli.datasets.flights import load_flights
 from featurestore.cli.output import print_table, to_json, took
-from featurestore.client.results import Verified
 from featurestore.client.sync import Store
+from featurestore.client.verified import Verified
 
 QUERY, ETL = "demo_query", "demo_etl"
 _SAMPLE = 100

@@ -26,9 +26,9 @@ from featurestore.client.results import (
     Served,
     Status,
     TableShown,
-    Verified,
 )
 from featurestore.client.training import Head
+from featurestore.client.verified import Verified
 from featurestore.model.errors import Internal, InvalidArgument, ResourceExhausted
 from featurestore.model.frames import table_to_stream
 from featurestore.model.query import Notes
@@ -40,7 +40,6 @@ from featurestore.rpc.convert_answer import (
     answer_info_from_proto,
     explanation_from_proto,
     key_answers_from_proto,
-    verify_report_from_proto,
 )
 from featurestore.rpc.convert_saved import etl_from_proto, notes_to_proto, query_from_proto
 from featurestore.rpc.convert_table import (
@@ -51,6 +50,7 @@ from featurestore.rpc.convert_table import (
     version_to_proto,
 )
 from featurestore.rpc.convert_value import keys_to_proto
+from featurestore.rpc.convert_verifying import verify_report_from_proto
 from featurestore.rpc.convert_warming import cache_report_from_proto, warmed_from_proto
 
 SERVING_SECONDS = 10.0
@@ -238,13 +238,15 @@ def warm(
     return done
 
 
-def verify(query: str, etl: str | None, index_key: IndexKey, sample: int) -> Steps[Verified]:
+def verify(query: str, etl: str | None, index_key: IndexKey, sample: int, *, exact: bool) -> Steps[Verified]:
     """See `Store.verify`."""
     if sample == 0:  # on the wire 0 means the default
         raise InvalidArgument("BAD_SAMPLE", "sample is 0: give 1 to 10,000", field="sample", sample=0)
-    request = pb.VerifyRequest(query=query, etl=etl or "", index_key=columns(index_key), sample=sample)
+    request = pb.VerifyRequest(
+        query=query, etl=etl or "", index_key=columns(index_key), sample=sample, exact=exact
+    )
     reply = yield Call("Verify", request)
-    return Verified.of(verify_report_from_proto(reply.report))
+    return Verified.of(verify_report_from_proto(reply.report), columns(index_key))
 
 
 def get_query(query: str) -> Steps[SavedQuery]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -11,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from featurestore.client import frames
+from featurestore.client.grids import grid, html_grid
+from featurestore.client.verified import Verified
 from featurestore.model.etl import Etl, Provenance
 from featurestore.model.query import Query, Warned
 from featurestore.model.serving import (
     AnswerInfo,
-    Difference,
     Explanation,
     KeyAnswer,
     Occurrence,
-    VerifyReport,
 )
 from featurestore.model.table import TableInfo, Version
 from featurestore.model.warming import CacheReport, CacheUse
@@ -29,32 +28,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 _SHOWN_ROWS = 10
-
-
-def grid(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A plain text table."""
-    cells = [
-        [str(cell) for cell in header],
-        *([("" if cell is None else str(cell)) for cell in row] for row in rows),
-    ]
-    widths = [max(len(row[at]) for row in cells) for at in range(len(header))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
-    ]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
-
-
-def html_grid(header: Sequence[str], rows: Iterable[Sequence[object]], caption: str = "") -> str:
-    """The same as an HTML table."""
-
-    def line(cells: Sequence[object], tag: str) -> str:
-        inner = "".join(f"<{tag}>{html.escape('' if cell is None else str(cell))}</{tag}>" for cell in cells)
-        return f"<tr>{inner}</tr>"
-
-    title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
-    body = "".join(line(row, "td") for row in rows)
-    return f"<table>{title}<thead>{line(header, 'th')}</thead><tbody>{body}</tbody></table>"
 
 
 class Rows:
@@ -216,55 +189,6 @@ class Explained:
         return f"{self.query_id} by {', '.join(self.index_key)}: {self.verdict}; {kept}"
 
 
-@dataclass(frozen=True, repr=False)
-class Verified:
-    """Whether training and serving agree, key by key.
-
-    Attributes:
-        consistent: at least one key was checked, and every checked key agrees.
-        skipped: keys that were written meanwhile, twice.
-        differences: the first 100: key, column, trained, served, cause.
-    """
-
-    consistent: bool
-    checked: int
-    agreed: int
-    skipped: int
-    differences: tuple[Difference, ...]
-    version: Version
-    remarks: tuple[str, ...]
-
-    @classmethod
-    def of(cls, found: VerifyReport) -> Verified:
-        """From the model."""
-        return cls(
-            found.consistent,
-            found.checked,
-            found.agreed,
-            found.skipped,
-            found.differences,
-            found.version,
-            found.remarks,
-        )
-
-    _HEADER = ("key", "column", "trained", "served", "cause")
-
-    def _rows(self) -> list[tuple[object, ...]]:
-        return [(d.key, d.column, d.trained, d.served, d.cause) for d in self.differences]
-
-    def __repr__(self) -> str:
-        lines = [self._caption, *self.remarks]
-        return "\n".join(lines if not self.differences else [*lines, grid(self._HEADER, self._rows())])
-
-    def _repr_html_(self) -> str:
-        return html_grid(self._HEADER, self._rows(), self._caption)
-
-    @property
-    def _caption(self) -> str:
-        skipped = f"; {self.skipped} skipped, written meanwhile" if self.skipped else ""
-        return f"{self.agreed} of {self.checked} keys agree{skipped}"
-
-
 @dataclass(frozen=True)
 class SavedQuery:
     """A saved query as the catalogue has it.
@@ -272,6 +196,7 @@ class SavedQuery:
     Attributes:
         index_keys: those that saves declared.
         served: of each of them, how it served the query then: the verdict, then a line for each table without an index.
+        verified: the last report by each index key; empty while it is not verified yet.
     """
 
     query_id: str
@@ -286,6 +211,7 @@ class SavedQuery:
     description: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     warnings: tuple[Warned, ...] = ()
+    verified: tuple[Verified, ...] = ()
 
     @classmethod
     def of(cls, query: Query) -> SavedQuery:
@@ -303,12 +229,17 @@ class SavedQuery:
             query.notes.description,
             query.notes.labels,
             query.warnings,
+            tuple(map(Verified.of_kept, query.reports)),
         )
 
 
 @dataclass(frozen=True)
 class SavedEtl:
-    """A saved ETL as the catalogue has it."""
+    """A saved ETL as the catalogue has it.
+
+    Attributes:
+        verified: the last report by each index key; empty while it is not verified yet.
+    """
 
     etl_id: str
     names: tuple[str, ...]
@@ -320,6 +251,7 @@ class SavedEtl:
     owner: str = ""
     description: str = ""
     labels: dict[str, str] = field(default_factory=dict)
+    verified: tuple[Verified, ...] = ()
 
     @classmethod
     def of(cls, etl: Etl) -> SavedEtl:
@@ -335,6 +267,7 @@ class SavedEtl:
             etl.notes.owner,
             etl.notes.description,
             etl.notes.labels,
+            tuple(map(Verified.of_kept, etl.reports)),
         )
 
 

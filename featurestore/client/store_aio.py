@@ -30,9 +30,9 @@ from featurestore.client.results import (
     Served,
     Status,
     TableShown,
-    Verified,
 )
 from featurestore.client.training import AsyncTrainedEtl, AsyncTrainedQuery, Head, Spool
+from featurestore.client.verified import Verified
 from featurestore.model.query import Notes
 from featurestore.model.table import Published, Version
 from featurestore.model.warming import Warmed
@@ -393,21 +393,21 @@ class AsyncStore:
         *,
         index_key: IndexKey,
         sample: int = 100,
+        exact: bool = False,
         timeout: float | None = None,
     ) -> Verified:
-        """Serve sampled keys through the real path and compare them with training, by value.
+        """Serve sampled keys through the real path, compare them with training, by value, and say why they differ.
 
         Args:
-            sample: keys to take from training; some from realtime and some absent ones come on top.
-
-        Returns:
-            `.consistent`, `.checked`, `.agreed`, `.skipped`, `.differences`.
+            sample: keys of training at random; nasty ones, some from realtime and some absent ones come on top.
+            exact: floats must be equal to the last bit; else within 1e-9 relative.
 
         Raises:
             InvalidArgument: `UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `BAD_SAMPLE`, `ETL_OF_OTHER_QUERY`.
-            NotFound: `UNKNOWN_QUERY`, `UNKNOWN_ETL`.
         """
-        return await self._drive(calls.verify(query, etl, index_key, sample), timeout or LONG_SECONDS)
+        return await self._drive(
+            calls.verify(query, etl, index_key, sample, exact=exact), timeout or LONG_SECONDS
+        )
 
     async def get_query(self, query: str, *, timeout: float | None = None) -> SavedQuery:
         """A saved query, by id or name.

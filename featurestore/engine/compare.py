@@ -1,16 +1,18 @@
 """Whether two tables hold the same rows: as a multiset, by value, floats within a tolerance.
 
 A parallel sum of doubles differs in its last bits from run to run of the same query, so floats are equal within
-1e-9 relative. NaN and null are one value. Everything else must be equal exactly, also inside lists and structs.
+1e-9 relative, unless equality to the last bit is asked for. NaN and null are one value. Everything else must be equal
+exactly, also inside lists and structs.
 """
 
 from __future__ import annotations
 
 import bisect
 import math
+import struct
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import pyarrow as pa
@@ -36,6 +38,56 @@ class Mismatch:
     served: str
 
 
+@dataclass(slots=True)
+class Floats:
+    """How near each other the floats of two tables are, of rows that belong together.
+
+    Attributes:
+        values: pairs of numbers that were held side by side; a null, a NaN or an infinity is none.
+        bitwise: pairs that are equal to the last bit.
+        largest_error: the largest relative difference of a pair.
+    """
+
+    values: int = 0
+    bitwise: int = 0
+    largest_error: float = 0.0
+
+    def equal(self, floats: Iterable[float]) -> None:
+        """Count floats that are equal to the last bit."""
+        finite = sum(map(math.isfinite, floats))
+        self.values += finite
+        self.bitwise += finite
+
+    def pair(self, a: float, b: float) -> None:
+        """Count two floats."""
+        if not (math.isfinite(a) and math.isfinite(b)):
+            return
+        self.values += 1
+        self.bitwise += _BITS.pack(a) == _BITS.pack(b)
+        if a != b:
+            # Halved first: the difference of two finite numbers may be infinite.
+            apart = abs(a / 2 - b / 2) / max(abs(a), abs(b)) * 2
+            self.largest_error = max(self.largest_error, apart)
+
+    def add(self, other: Floats) -> None:
+        """Count those of other tables too."""
+        self.values += other.values
+        self.bitwise += other.bitwise
+        self.largest_error = max(self.largest_error, other.largest_error)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two tables, held side by side.
+
+    Attributes:
+        mismatches: one per differing column of rows that belong together, one per missing or extra row.
+    """
+
+    mismatches: list[Mismatch] = field(default_factory=list)
+    floats: Floats = field(default_factory=Floats)
+
+
 @dataclass(frozen=True, slots=True)
 class _Row:
     """A row in two parts: what must be equal exactly, and the floats, which may differ in their last bits."""
@@ -44,29 +96,41 @@ class _Row:
     exact: Exact
     floats: tuple[float, ...]
 
+    @property
+    def identity(self) -> tuple[Exact, bytes]:
+        """Equal for rows that are equal to the last bit: a zero differs from a negative one."""
+        return self.exact, struct.pack(f"{len(self.floats)}d", *self.floats)
+
 
 class _Float:
     """Stands in a row's exact part where a float was, so that a number never equals a null."""
 
 
 _FLOAT = _Float()
+_BITS = struct.Struct("d")
 
 
 def differences(trained: pa.Table, served: pa.Table) -> list[Mismatch]:
-    """What differs between two tables of the same schema; empty when they hold the same rows in any order.
+    """The mismatches of `compare`, floats within the tolerance."""
+    return compare(trained, served).mismatches
+
+
+def compare(trained: pa.Table, served: pa.Table, *, exact: bool = False) -> Comparison:
+    """Compare two tables of the same schema, whose rows may come in any order.
 
     Args:
         trained: rows that training shows.
         served: rows that were served.
-
-    Returns:
-        One mismatch per differing column of rows that belong together, one per missing or extra row.
+        exact: floats must be equal to the last bit.
     """
+    found = Comparison()
     if trained.num_rows == 0 and served.num_rows == 0:
-        return []
-    left, right = _unequal(_rows(trained), _rows(served))
-    left, right = _beyond_tolerance(left, right)
-    return list(_report(trained.column_names, left, right))
+        return found
+    left, right = _unequal(_rows(trained), _rows(served), found.floats)
+    if not exact:
+        left, right = _beyond_tolerance(left, right, found.floats)
+    found.mismatches.extend(_report(trained.column_names, left, right, found.floats, exact=exact))
+    return found
 
 
 def _rows(table: pa.Table) -> list[_Row]:
@@ -103,23 +167,27 @@ def _split(value: object, floats: list[float]) -> object:
     return value
 
 
-def _unequal(left: Sequence[_Row], right: Sequence[_Row]) -> tuple[list[_Row], list[_Row]]:
+def _unequal(left: Sequence[_Row], right: Sequence[_Row], floats: Floats) -> tuple[list[_Row], list[_Row]]:
     """Take away the rows that are equal to the last bit, one for one: nearly always all of them."""
+    available = Counter(row.identity for row in right)
 
-    def rest(rows: Sequence[_Row], others: Sequence[_Row]) -> list[_Row]:
-        available = Counter((row.exact, row.floats) for row in others)
-        left_over = []
-        for row in rows:
-            if available[row.exact, row.floats]:
-                available[row.exact, row.floats] -= 1
-            else:
-                left_over.append(row)
-        return left_over
+    def taken(row: _Row) -> bool:
+        found = available[row.identity] > 0
+        available[row.identity] -= found
+        return found
 
-    return rest(left, right), rest(right, left)
+    left_over = []
+    for row in left:
+        if taken(row):
+            floats.equal(row.floats)
+        else:
+            left_over.append(row)
+    return left_over, [row for row in right if taken(row)]  # of equal ones any: which is all the same
 
 
-def _beyond_tolerance(left: Sequence[_Row], right: Sequence[_Row]) -> tuple[list[_Row], list[_Row]]:
+def _beyond_tolerance(
+    left: Sequence[_Row], right: Sequence[_Row], floats: Floats
+) -> tuple[list[_Row], list[_Row]]:
     """Take away the pairs that differ in the last bits of their floats only.
 
     Rows pair within groups of equal exact parts. In a group the candidates are sorted by their first float, so
@@ -140,7 +208,8 @@ def _beyond_tolerance(left: Sequence[_Row], right: Sequence[_Row]) -> tuple[list
         if at is None:
             left_over.append(row)
         else:
-            del group[at]
+            for a, b in zip(row.floats, group.pop(at).floats, strict=True):
+                floats.pair(a, b)
     return left_over, [row for group in groups.values() for row in group]
 
 
@@ -165,19 +234,20 @@ def _close(a: float, b: float) -> bool:
     return math.isclose(a, b, rel_tol=RELATIVE_TOLERANCE)
 
 
-def _report(names: Sequence[str], left: list[_Row], right: list[_Row]) -> Iterator[Mismatch]:
+def _report(
+    names: Sequence[str], left: list[_Row], right: list[_Row], floats: Floats, *, exact: bool
+) -> Iterator[Mismatch]:
     """Put the likest rows side by side, so that a report names the column that differs, not two whole rows."""
     unpaired = list(right)
     for row in left[:_PAIRED]:
-        likest = max(
-            range(min(len(unpaired), _PAIRED)), key=lambda at: _likeness(row, unpaired[at]), default=None
-        )
-        if likest is None or (len(left) != len(right) and _likeness(row, unpaired[likest]) == 0):
+        likeness = [_likeness(row, other, exact=exact) for other in unpaired[:_PAIRED]]
+        likest = max(range(len(likeness)), key=likeness.__getitem__, default=None)
+        if likest is None or (len(left) != len(right) and likeness[likest] == 0):
             yield Mismatch("", _printed_row(names, row), "")
             continue
         other = unpaired.pop(likest)
         for name, a, b in zip(names, row.values, other.values, strict=True):
-            if not _same(a, b):
+            if not _same(a, b, exact=exact, floats=floats):
                 yield Mismatch(name, _printed(a), _printed(b))
     for row in left[_PAIRED:]:
         yield Mismatch("", _printed_row(names, row), "")
@@ -185,14 +255,21 @@ def _report(names: Sequence[str], left: list[_Row], right: list[_Row]) -> Iterat
         yield Mismatch("", "", _printed_row(names, row))
 
 
-def _likeness(a: _Row, b: _Row) -> int:
-    return sum(_same(x, y) for x, y in zip(a.values, b.values, strict=True))
+def _likeness(a: _Row, b: _Row, *, exact: bool) -> int:
+    return sum(_same(x, y, exact=exact) for x, y in zip(a.values, b.values, strict=True))
 
 
-def _same(a: object, b: object) -> bool:
+def _same(a: object, b: object, *, exact: bool, floats: Floats | None = None) -> bool:
+    """Whether two values are equal; their floats are counted."""
     left: list[float] = []
     right: list[float] = []
-    return _split(a, left) == _split(b, right) and all(map(_close, left, right))
+    if _split(a, left) != _split(b, right):
+        return False
+    pairs = list(zip(left, right, strict=True))
+    if floats is not None:
+        for x, y in pairs:
+            floats.pair(x, y)
+    return all(_BITS.pack(x) == _BITS.pack(y) if exact else _close(x, y) for x, y in pairs)
 
 
 def _printed(value: object) -> str:

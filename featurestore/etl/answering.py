@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from featurestore.etl.frozen_clock import freeze
 from featurestore.etl.script import Script, ScriptFailed, failure_outside_the_script
 from featurestore.etl.types import from_pandas, to_pandas
 from featurestore.etl.wire import decode_tables, schema_from_text
@@ -35,6 +36,8 @@ class Answering:
         try:
             try:
                 if self._script is None:
+                    if (clock := header.get("clock")) is not None:
+                        freeze(clock)
                     self._script = Script(**header["script"], sealed=self._sealed)
                 return _run(self._script, header, body)
             except (MemoryError, OSError) as error:

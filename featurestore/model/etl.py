@@ -8,6 +8,7 @@ from datetime import datetime
 import pyarrow as pa
 
 from featurestore.model.query import Notes
+from featurestore.model.verifying import KeptReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class Etl:
     Attributes:
         contract: the schema that the ETL produced in training; every answer is held to it.
         provenances: where saves found the script; the first is the oldest.
+        reports: the last one of each index key by which it was verified, the newest first.
     """
 
     etl_id: str
@@ -92,6 +94,7 @@ class Etl:
     notes: Notes
     created_at: datetime
     names: tuple[str, ...] = ()
+    reports: tuple[KeptReport, ...] = ()
 
     @property
     def script(self) -> PinnedScript:

@@ -26,14 +26,14 @@ from featurestore.model.serving import (
     Keys,
     RealtimeStatus,
     TrainStream,
-    VerifyReport,
 )
 from featurestore.model.table import Frame, Published, TableDefinition, TableInfo, TableRows, Version
+from featurestore.model.verifying import KeptReport, VerifyReport
 from featurestore.model.warming import Warmed
 
 
 class Catalog(Protocol):
-    """What is known: queries, ETLs, names. Insert-only; an id means the same for ever."""
+    """What is known: queries, ETLs, names. An id means the same for ever; only reports are replaced."""
 
     async def save_query(self, draft: QueryDraft) -> Query:
         """Save a query; saving the same content again returns the same query.
@@ -49,6 +49,14 @@ class Catalog(Protocol):
         Raises:
             InvalidArgument: `BAD_NAME`.
             NotFound: `UNKNOWN_QUERY`.
+        """
+        ...
+
+    async def save_report(self, public_id: str, report: KeptReport) -> None:
+        """Keep the report of verifying a query or an ETL by an index key, in place of an earlier one.
+
+        Raises:
+            NotFound: `UNKNOWN_QUERY`, `UNKNOWN_ETL`.
         """
         ...
 
@@ -288,9 +296,20 @@ class Extraction(Protocol):
         ...
 
     async def verify(
-        self, query_id: str, form: QueryForm, etl: EtlRun | None, index_key: tuple[str, ...], sample: int
+        self,
+        query_id: str,
+        form: QueryForm,
+        etl: EtlRun | None,
+        index_key: tuple[str, ...],
+        sample: int,
+        *,
+        exact: bool = False,
     ) -> VerifyReport:
-        """Serve sampled keys through the real path and compare them with training, by value.
+        """Serve sampled keys through the real path, compare them with training, by value, and say why they differ.
+
+        Args:
+            sample: keys that are taken from training at random, besides those where things go wrong most.
+            exact: floats must be equal to the last bit; else within 1e-9 relative.
 
         Raises:
             InvalidArgument: `UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `BAD_SAMPLE`.

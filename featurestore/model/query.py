@@ -8,6 +8,8 @@ from functools import cached_property
 
 import pyarrow as pa
 
+from featurestore.model.verifying import KeptReport
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -107,6 +109,7 @@ class Query:
         names: the labels that point at it now, such as `demo_query` or `demo_query@2`.
         index_keys: every index key that a save declared.
         served: of each of them, how it served the query when it was declared; empty if that is not known.
+        reports: the last one of each index key by which it was verified, the newest first.
     """
 
     query_id: str
@@ -120,3 +123,4 @@ class Query:
     names: tuple[str, ...] = ()
     index_keys: tuple[tuple[str, ...], ...] = ()
     served: tuple[str, ...] = ()
+    reports: tuple[KeptReport, ...] = ()

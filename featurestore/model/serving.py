@@ -192,50 +192,6 @@ class Explanation:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """One place where training and serving do not agree.
-
-    Attributes:
-        key: the index value, printed.
-        column: empty when rows are missing or extra.
-        trained: the value in training, printed; likewise `served`.
-        cause: stable, upper-case, such as `DATA_DIFFERS`.
-    """
-
-    key: str
-    column: str
-    trained: str
-    served: str
-    cause: str
-
-
-@dataclass(frozen=True, slots=True)
-class VerifyReport:
-    """Whether training and serving agree, key by key.
-
-    Attributes:
-        checked: keys compared; at least one, or the report is not consistent.
-        agreed: keys without a difference.
-        skipped: keys that were written meanwhile, twice.
-        differences: the first 100.
-        version: the lowest data version that was compared.
-        remarks: how it was compared, where that is not plain.
-    """
-
-    checked: int
-    agreed: int
-    skipped: int
-    differences: tuple[Difference, ...]
-    version: Version
-    remarks: tuple[str, ...] = ()
-
-    @property
-    def consistent(self) -> bool:
-        """True when at least one key was checked and every checked key agrees."""
-        return self.checked > 0 and self.agreed == self.checked
-
-
-@dataclass(frozen=True, slots=True)
 class RealtimeStatus:
     """Realtime at a glance.
 

@@ -8,13 +8,11 @@ from featurestore.api.common.v1 import common_pb2 as pb
 from featurestore.model.serving import (
     AnswerFormat,
     AnswerInfo,
-    Difference,
     Explanation,
     KeyAnswer,
     Occurrence,
     Outcome,
     Verdict,
-    VerifyReport,
 )
 from featurestore.rpc.convert_saved import warned_from_proto, warned_to_proto
 from featurestore.rpc.convert_table import version_from_proto, version_to_proto
@@ -177,50 +175,4 @@ def explanation_from_proto(message: pb.Explanation) -> Explanation:
         plan=message.plan,
         warnings=tuple(warned_from_proto(warning) for warning in message.warnings),
         cache=cache_use_from_proto(message.cache) if message.HasField("cache") else None,
-    )
-
-
-def difference_to_proto(difference: Difference) -> pb.Difference:
-    """Where training and serving do not agree, on the wire."""
-    return pb.Difference(
-        key=difference.key,
-        column=difference.column,
-        trained=difference.trained,
-        served=difference.served,
-        cause=difference.cause,
-    )
-
-
-def difference_from_proto(message: pb.Difference) -> Difference:
-    """Where training and serving do not agree."""
-    return Difference(message.key, message.column, message.trained, message.served, message.cause)
-
-
-def verify_report_to_proto(report: VerifyReport) -> pb.VerifyReport:
-    """Whether training and serving agree, on the wire."""
-    return pb.VerifyReport(
-        checked=report.checked,
-        agreed=report.agreed,
-        skipped=report.skipped,
-        differences=[difference_to_proto(difference) for difference in report.differences],
-        version=version_to_proto(report.version),
-        remarks=report.remarks,
-        consistent=report.consistent,
-    )
-
-
-def verify_report_from_proto(message: pb.VerifyReport) -> VerifyReport:
-    """Whether training and serving agree.
-
-    Raises:
-        InvalidArgument: `MISSING_FIELD`.
-    """
-    require(message, "version")
-    return VerifyReport(
-        checked=message.checked,
-        agreed=message.agreed,
-        skipped=message.skipped,
-        differences=tuple(difference_from_proto(difference) for difference in message.differences),
-        version=version_from_proto(message.version),
-        remarks=tuple(message.remarks),
     )

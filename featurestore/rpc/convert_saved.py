@@ -10,6 +10,7 @@ from featurestore.api.common.v1 import common_pb2 as pb
 from featurestore.model.etl import Etl, EtlSource, PinnedScript, Provenance
 from featurestore.model.query import Column, Notes, OrderTerm, Query, QueryForm, Warned
 from featurestore.rpc.convert_table import schema_from_proto, schema_to_proto
+from featurestore.rpc.convert_verifying import kept_report_from_proto, kept_report_to_proto
 from featurestore.rpc.fields import invalid, missing, require, timestamp_from_proto, timestamp_to_proto
 
 
@@ -74,6 +75,7 @@ def query_to_proto(query: Query) -> pb.Query:
         names=query.names,
         index_keys=[pb.ColumnNames(names=key) for key in query.index_keys],
         served=query.served,
+        reports=[kept_report_to_proto(report) for report in query.reports],
     )
 
 
@@ -95,6 +97,7 @@ def query_from_proto(message: pb.Query) -> Query:
         names=tuple(message.names),
         index_keys=tuple(tuple(key.names) for key in message.index_keys),
         served=tuple(message.served),
+        reports=tuple(kept_report_from_proto(report) for report in message.reports),
     )
 
 
@@ -172,6 +175,7 @@ def etl_to_proto(etl: Etl) -> pb.Etl:
         notes=notes_to_proto(etl.notes),
         create_time=timestamp_to_proto(etl.created_at),
         names=etl.names,
+        reports=[kept_report_to_proto(report) for report in etl.reports],
     )
 
 
@@ -194,6 +198,7 @@ def etl_from_proto(message: pb.Etl) -> Etl:
         notes=notes_from_proto(message.notes),
         created_at=timestamp_from_proto(message, "create_time"),
         names=tuple(message.names),
+        reports=tuple(kept_report_from_proto(report) for report in message.reports),
     )
 
 

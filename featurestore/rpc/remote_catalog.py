@@ -10,6 +10,7 @@ from featurestore.model.etl import Etl, EtlDraft
 from featurestore.model.names import Kind
 from featurestore.model.query import Query, QueryDraft
 from featurestore.model.serving import CatalogStatus
+from featurestore.model.verifying import KeptReport
 from featurestore.rpc.convert_catalog import (
     catalog_status_from_proto,
     etl_draft_to_proto,
@@ -17,6 +18,7 @@ from featurestore.rpc.convert_catalog import (
     query_draft_to_proto,
 )
 from featurestore.rpc.convert_saved import etl_from_proto, query_from_proto
+from featurestore.rpc.convert_verifying import kept_report_to_proto
 from featurestore.rpc.deadlines import ORDINARY_SECONDS
 from featurestore.rpc.fields import require
 from featurestore.rpc.peer import Peer
@@ -42,6 +44,11 @@ class RemoteCatalog:
     async def save_etl(self, draft: EtlDraft) -> Etl:
         """See `Catalog.save_etl`."""
         return await self._peer.call(self._stub.SaveEtl, etl_draft_to_proto(draft), _etl_in, ORDINARY_SECONDS)
+
+    async def save_report(self, public_id: str, report: KeptReport) -> None:
+        """See `Catalog.save_report`."""
+        request = pb.SaveReportRequest(id=public_id, report=kept_report_to_proto(report))
+        await self._peer.call(self._stub.SaveReport, request, lambda _: None, ORDINARY_SECONDS)
 
     async def get_query(self, query_id: str) -> Query:
         """See `Catalog.get_query`."""

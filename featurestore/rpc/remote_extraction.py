@@ -15,10 +15,9 @@ from featurestore.model.serving import (
     ExtractionStatus,
     TrainHead,
     TrainStream,
-    VerifyReport,
 )
 from featurestore.model.table import Version
-from featurestore.rpc.convert_answer import verify_report_from_proto
+from featurestore.model.verifying import VerifyReport
 from featurestore.rpc.convert_extraction import (
     etl_run_to_proto,
     extraction_status_from_proto,
@@ -32,6 +31,7 @@ from featurestore.rpc.convert_realtime import (
 )
 from featurestore.rpc.convert_saved import etl_source_to_proto
 from featurestore.rpc.convert_table import version_to_proto
+from featurestore.rpc.convert_verifying import verify_report_from_proto
 from featurestore.rpc.deadlines import ORDINARY_SECONDS, SERVING_SECONDS, TRAINING_SECONDS
 from featurestore.rpc.fields import missing, require
 from featurestore.rpc.peer import Peer
@@ -90,7 +90,14 @@ class RemoteExtraction:
         )
 
     async def verify(
-        self, query_id: str, form: QueryForm, etl: EtlRun | None, index_key: tuple[str, ...], sample: int
+        self,
+        query_id: str,
+        form: QueryForm,
+        etl: EtlRun | None,
+        index_key: tuple[str, ...],
+        sample: int,
+        *,
+        exact: bool = False,
     ) -> VerifyReport:
         """See `Extraction.verify`."""
         request = pb.VerifyRequest(
@@ -99,6 +106,7 @@ class RemoteExtraction:
             etl=None if etl is None else etl_run_to_proto(etl),
             index_key=index_key,
             sample=sample,
+            exact=exact,
         )
         return await self._peer.call(self._stub.Verify, request, _report_in, TRAINING_SECONDS)
 

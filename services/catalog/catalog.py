@@ -1,7 +1,7 @@
 """The catalogue itself: `featurestore.model.peers.Catalog` over any `Store`.
 
 A save is up to three inserts: the thing, its name, its index key. Each is safe to repeat and none needs another
-undone, so a save that breaks off in between is completed by repeating it.
+undone, so a save that breaks off in between is completed by repeating it. A report is no part of a save.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from featurestore.model.etl import Etl, EtlDraft
 from featurestore.model.names import Kind
 from featurestore.model.query import Query, QueryDraft
 from featurestore.model.serving import CatalogStatus
+from featurestore.model.verifying import KeptReport
 from services.catalog import conversions
 from services.catalog.documents import (
     EtlDocument,
@@ -29,6 +30,7 @@ from services.catalog.documents import (
     ProvenanceDocument,
     ProvenancePart,
     QueryDocument,
+    ReportDocument,
 )
 from services.catalog.store import Store, Where
 
@@ -86,6 +88,14 @@ class CatalogService:
         (etl,) = await self._etls([document])
         return etl
 
+    async def save_report(self, public_id: str, report: KeptReport) -> None:
+        """See `Catalog.save_report`."""
+        if names.is_id(public_id, Kind.ETL):
+            await self._etl_document(public_id)
+        else:
+            await self._query_document(public_id)
+        await self._store.replace(conversions.report_document(public_id, report))
+
     async def get_query(self, query_id: str) -> Query:
         """See `Catalog.get_query`."""
         (query,) = await self._queries([await self._query_document(query_id)])
@@ -93,12 +103,7 @@ class CatalogService:
 
     async def get_etl(self, etl_id: str) -> Etl:
         """See `Catalog.get_etl`."""
-        found = await self._store.find(EtlDocument, {"etl_id": [etl_id]})
-        if not found:
-            raise NotFound(
-                "UNKNOWN_ETL", f"there is no ETL {etl_id[:80]!r}; save it first", etl_id=etl_id[:80]
-            )
-        (etl,) = await self._etls(found)
+        (etl,) = await self._etls([await self._etl_document(etl_id)])
         return etl
 
     async def name_versions(self, kind: Kind, name: str) -> tuple[str, ...]:
@@ -204,6 +209,14 @@ class CatalogService:
             )
         return found[0]
 
+    async def _etl_document(self, etl_id: str) -> EtlDocument:
+        found = await self._store.find(EtlDocument, {"etl_id": [etl_id]})
+        if not found:
+            raise NotFound(
+                "UNKNOWN_ETL", f"there is no ETL {etl_id[:80]!r}; save it first", etl_id=etl_id[:80]
+            )
+        return found[0]
+
     async def _queries(self, documents: list[QueryDocument]) -> tuple[Query, ...]:
         ids = [document.query_id for document in documents]
         labels = await self._labels(Kind.QUERY, ids)
@@ -211,8 +224,14 @@ class CatalogService:
         if ids:
             for declared in reversed(await self._store.find(IndexKeyDocument, {"query_id": ids})):
                 index_keys[declared.query_id].append(declared)
+        reports = await self._reports(ids)
         return tuple(
-            conversions.query(document, labels[document.query_id], index_keys[document.query_id])
+            conversions.query(
+                document,
+                labels[document.query_id],
+                index_keys[document.query_id],
+                reports[document.query_id],
+            )
             for document in documents
         )
 
@@ -223,10 +242,21 @@ class CatalogService:
         if ids:
             for appended in reversed(await self._store.find(ProvenanceDocument, {"etl_id": ids})):
                 further[appended.etl_id].append(appended.provenance)
+        reports = await self._reports(ids)
         return tuple(
-            conversions.etl(document, further[document.etl_id], labels[document.etl_id])
+            conversions.etl(
+                document, further[document.etl_id], labels[document.etl_id], reports[document.etl_id]
+            )
             for document in documents
         )
+
+    async def _reports(self, ids: list[str]) -> defaultdict[str, list[ReportDocument]]:
+        """The reports of each id, the newest first."""
+        reports: defaultdict[str, list[ReportDocument]] = defaultdict(list)
+        if ids:
+            for report in await self._store.find(ReportDocument, {"id": ids}):
+                reports[report.id].append(report)
+        return reports
 
     async def _labels(self, kind: Kind, ids: list[str]) -> defaultdict[str, tuple[str, ...]]:
         """The labels of each id, by name, then version."""

@@ -9,13 +9,17 @@ from featurestore.model import names, schema
 from featurestore.model.etl import Etl, EtlDraft, Provenance
 from featurestore.model.names import Kind
 from featurestore.model.query import Column, Notes, OrderTerm, Query, QueryDraft, QueryForm, Warned
+from featurestore.model.table import Version
+from featurestore.model.verifying import Difference, KeptReport, VerifyReport
 from services.catalog.documents import (
+    DifferencePart,
     EtlDocument,
     IndexKeyDocument,
     NotesPart,
     OrderPart,
     ProvenancePart,
     QueryDocument,
+    ReportDocument,
     WarningPart,
     etl_content,
     query_content,
@@ -49,7 +53,12 @@ def query_document(draft: QueryDraft, id_key: bytes, now_us: int) -> QueryDocume
     )
 
 
-def query(document: QueryDocument, labels: tuple[str, ...], declared: Sequence[IndexKeyDocument]) -> Query:
+def query(
+    document: QueryDocument,
+    labels: tuple[str, ...],
+    declared: Sequence[IndexKeyDocument],
+    reports: Sequence[ReportDocument],
+) -> Query:
     """The saved query with what was collected beside it."""
     columns = tuple(
         Column(field.name, field.type, engine_type)
@@ -70,6 +79,7 @@ def query(document: QueryDocument, labels: tuple[str, ...], declared: Sequence[I
         names=labels,
         index_keys=tuple(each.columns for each in declared),
         served=tuple(each.served for each in declared),
+        reports=tuple(map(_report, reports)),
     )
 
 
@@ -95,7 +105,12 @@ def etl_document(draft: EtlDraft, id_key: bytes, now_us: int) -> EtlDocument:
     )
 
 
-def etl(document: EtlDocument, further: Sequence[ProvenancePart], labels: tuple[str, ...]) -> Etl:
+def etl(
+    document: EtlDocument,
+    further: Sequence[ProvenancePart],
+    labels: tuple[str, ...],
+    reports: Sequence[ReportDocument],
+) -> Etl:
     """The saved ETL with what was collected beside it; `further` provenances oldest first."""
     return Etl(
         etl_id=document.etl_id,
@@ -107,6 +122,56 @@ def etl(document: EtlDocument, further: Sequence[ProvenancePart], labels: tuple[
         notes=_notes(document.notes),
         created_at=_time(document.created_at_us),
         names=labels,
+        reports=tuple(map(_report, reports)),
+    )
+
+
+def report_document(public_id: str, kept: KeptReport) -> ReportDocument:
+    """The document that keeps the report."""
+    found = kept.report
+    return ReportDocument(
+        created_at_us=(kept.verified_at - _EPOCH) // timedelta(microseconds=1),
+        id=public_id,
+        columns=kept.index_key,
+        columns_sha256=names.content_key(*kept.index_key),
+        checked=found.checked,
+        agreed=found.agreed,
+        skipped=found.skipped,
+        differences=tuple(
+            DifferencePart(
+                key=each.key, column=each.column, trained=each.trained, served=each.served, cause=each.cause
+            )
+            for each in found.differences
+        ),
+        log_id=found.version.log_id,
+        sequence=found.version.sequence,
+        remarks=found.remarks,
+        exact=found.exact,
+        float_values=found.float_values,
+        float_values_bitwise_equal=found.float_values_bitwise_equal,
+        largest_error=found.largest_error,
+    )
+
+
+def _report(document: ReportDocument) -> KeptReport:
+    return KeptReport(
+        document.columns,
+        VerifyReport(
+            checked=document.checked,
+            agreed=document.agreed,
+            skipped=document.skipped,
+            differences=tuple(
+                Difference(part.key, part.column, part.trained, part.served, part.cause)
+                for part in document.differences
+            ),
+            version=Version(document.log_id, document.sequence),
+            remarks=document.remarks,
+            exact=document.exact,
+            float_values=document.float_values,
+            float_values_bitwise_equal=document.float_values_bitwise_equal,
+            largest_error=document.largest_error,
+        ),
+        _time(document.created_at_us),
     )
 
 

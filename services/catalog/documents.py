@@ -1,5 +1,7 @@
 """What the catalogue stores: one class per collection, one document per fact, never changed once inserted.
 
+Only the report of verifying a thing gives way to the next one.
+
 Maps with free keys are stored as sorted pairs: a label may hold any text, a BSON key may not.
 Times are microseconds since 1970 in UTC, so that both stores keep the same value exactly.
 """
@@ -174,12 +176,52 @@ class IndexKeyDocument(Document):
     served: str = ""
 
 
+class DifferencePart(_Part):
+    """Where training and serving did not agree."""
+
+    key: str
+    column: str
+    trained: str
+    served: str
+    cause: str
+
+
+class ReportDocument(Document):
+    """What verifying a query or an ETL by an index key found last.
+
+    Attributes:
+        created_at_us: when it was verified.
+        id: of the query or ETL.
+        differences: the first ones.
+    """
+
+    collection = "reports"
+    unique = (("id", "columns_sha256"),)
+    newest_first = ("created_at_us", "columns_sha256")
+
+    id: str
+    columns: tuple[str, ...]
+    columns_sha256: str
+    checked: int
+    agreed: int
+    skipped: int
+    differences: tuple[DifferencePart, ...]
+    log_id: str
+    sequence: int
+    remarks: tuple[str, ...]
+    exact: bool
+    float_values: int
+    float_values_bitwise_equal: int
+    largest_error: float
+
+
 COLLECTIONS: tuple[type[Document], ...] = (
     QueryDocument,
     EtlDocument,
     ProvenanceDocument,
     NameDocument,
     IndexKeyDocument,
+    ReportDocument,
 )
 
 

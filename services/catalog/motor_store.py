@@ -2,7 +2,8 @@
 
 Motor is past its announced end of life; the exit is PyMongo's `AsyncMongoClient`, which has the same methods.
 Every write is acknowledged by a majority and journalled; every read is of majority-committed data. There are no
-upserts and no transactions: the unique indexes alone decide races, so without them the store does not open.
+transactions, and what is inserted once is never upserted: the unique indexes alone decide races, so without them the store
+does not open.
 """
 
 from __future__ import annotations
@@ -94,6 +95,21 @@ class MotorStore:
             return True
 
         return await self._call(f"saving into {kind.collection}", work)
+
+    async def replace(self, document: Document) -> None:
+        """See `Store.replace`."""
+        kind = type(document)
+        collection = self._collection(kind)
+        content = document.model_dump()
+        same = {field: content[field] for field in kind.unique[0]}
+
+        async def work() -> None:
+            try:
+                await collection.replace_one(same, content, upsert=True)
+            except DuplicateKeyError:  # another one was inserted meanwhile: now there is one to replace
+                await collection.replace_one(same, content)
+
+        await self._call(f"saving into {kind.collection}", work)
 
     async def find(
         self,

@@ -12,6 +12,8 @@ from featurestore.rpc.convert_catalog import (
     query_draft_from_proto,
 )
 from featurestore.rpc.convert_saved import etl_to_proto, query_to_proto
+from featurestore.rpc.convert_verifying import kept_report_from_proto
+from featurestore.rpc.fields import require
 
 
 class CatalogServicer(CatalogServiceServicer):
@@ -28,6 +30,11 @@ class CatalogServicer(CatalogServiceServicer):
     async def SaveEtl(self, request: pb.SaveEtlRequest, _: object) -> pb.SaveEtlResponse:
         etl = await self._catalog.save_etl(etl_draft_from_proto(request))
         return pb.SaveEtlResponse(etl=etl_to_proto(etl))
+
+    async def SaveReport(self, request: pb.SaveReportRequest, _: object) -> pb.SaveReportResponse:
+        require(request, "report")
+        await self._catalog.save_report(request.id, kept_report_from_proto(request.report))
+        return pb.SaveReportResponse()
 
     async def GetQuery(self, request: pb.GetQueryRequest, _: object) -> pb.GetQueryResponse:
         query = await self._catalog.get_query(request.query_id)

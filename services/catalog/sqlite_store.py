@@ -55,19 +55,13 @@ class SqliteStore:
 
     async def insert(self, document: Document) -> bool:
         """See `Store.insert`."""
+        return await self._write(document, "DO NOTHING")
+
+    async def replace(self, document: Document) -> None:
+        """See `Store.replace`."""
         kind = type(document)
-        columns = _columns(kind)
-        row = (*(getattr(document, column) for column in columns), document.model_dump_json())
-        marks = ", ".join("?" * len(row))
-        sql = (
-            f"INSERT INTO {kind.collection} ({', '.join(columns)}, document) VALUES ({marks}) "
-            "ON CONFLICT DO NOTHING"
-        )
-
-        def work(connection: sqlite3.Connection) -> bool:
-            return connection.execute(sql, row).rowcount == 1
-
-        return await self._run(f"saving into {kind.collection}", work)
+        changed = ", ".join(f"{column} = excluded.{column}" for column in (*_columns(kind), "document"))
+        await self._write(document, f"({', '.join(kind.unique[0])}) DO UPDATE SET {changed}")
 
     async def find(
         self,
@@ -108,6 +102,22 @@ class SqliteStore:
             return int(number)
 
         return await self._run(f"counting {kind.collection}", work)
+
+    async def _write(self, document: Document, on_conflict: str) -> bool:
+        """Whether a row was written."""
+        kind = type(document)
+        columns = _columns(kind)
+        row = (*(getattr(document, column) for column in columns), document.model_dump_json())
+        marks = ", ".join("?" * len(row))
+        sql = (
+            f"INSERT INTO {kind.collection} ({', '.join(columns)}, document) VALUES ({marks}) "
+            f"ON CONFLICT {on_conflict}"
+        )
+
+        def work(connection: sqlite3.Connection) -> bool:
+            return connection.execute(sql, row).rowcount == 1
+
+        return await self._run(f"saving into {kind.collection}", work)
 
     async def _run(self, doing: str, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` in the store's thread, within the call's deadline."""

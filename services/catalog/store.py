@@ -21,7 +21,7 @@ Where: TypeAlias = Mapping[str, Sequence[Value]]
 
 
 class Store(Protocol):
-    """An insert-only store of documents.
+    """A store of documents, insert-only but for `replace`.
 
     Every method raises `Unavailable` (`CATALOG_UNAVAILABLE`) when the store can't be reached within the call's
     deadline, and `DeadlineExceeded` when that is over already. An insert that failed so may have happened;
@@ -35,6 +35,10 @@ class Store(Protocol):
 
     async def insert(self, document: Document) -> bool:
         """Insert durably. False, and nothing changed, when a unique index holds one of its keys already."""
+        ...
+
+    async def replace(self, document: Document) -> None:
+        """Insert durably, in place of the document with the same values in the first of its unique indexes."""
         ...
 
     async def find(

@@ -22,16 +22,17 @@ from featurestore.model.serving import (
     ExtractionStatus,
     TrainHead,
     TrainStream,
-    VerifyReport,
 )
 from featurestore.model.table import Version
+from featurestore.model.verifying import VerifyReport
 from services.extraction.blob_cache import BlobCache
 from services.extraction.etl_runs import EtlRuns
 from services.extraction.follower import Follower
 from services.extraction.git_fetch import GitSources
 from services.extraction.git_transport import GitSettings
 from services.extraction.training import Messages, QueryRows, no_messages, table_messages, whole_table
-from services.extraction.verify import Subject, Verifier, check
+from services.extraction.verify import Verifier, check
+from services.extraction.verify_reading import Subject
 from services.extraction.warehouse import Warehouse, WarehouseSettings
 from services.extraction.worker_types import Sandbox, WorkerLimits
 from services.extraction.workers import WorkerPool
@@ -140,12 +141,19 @@ class ExtractionService:
         return await self._etls.serve(run, answer, answer_format)
 
     async def verify(
-        self, query_id: str, form: QueryForm, etl: EtlRun | None, index_key: tuple[str, ...], sample: int
+        self,
+        query_id: str,
+        form: QueryForm,
+        etl: EtlRun | None,
+        index_key: tuple[str, ...],
+        sample: int,
+        *,
+        exact: bool = False,
     ) -> VerifyReport:
         """See `peers.Extraction`."""
         subject = Subject(query_id, form, etl, index_key)
         check(subject, sample)
-        return await self._verifier.verify(subject, sample)
+        return await self._verifier.verify(subject, sample, exact=exact)
 
     async def status(self) -> ExtractionStatus:
         """See `peers.Extraction`."""

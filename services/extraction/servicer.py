@@ -8,7 +8,7 @@ from contextlib import aclosing
 from featurestore.api.extraction.v1 import extraction_pb2 as pb
 from featurestore.api.extraction.v1.extraction_pb2_grpc import ExtractionServiceServicer
 from featurestore.model.peers import Extraction
-from featurestore.rpc.convert_answer import answer_format_from_proto, verify_report_to_proto
+from featurestore.rpc.convert_answer import answer_format_from_proto
 from featurestore.rpc.convert_extraction import (
     etl_run_from_proto,
     extract_source_from_proto,
@@ -19,6 +19,7 @@ from featurestore.rpc.convert_extraction import (
 )
 from featurestore.rpc.convert_realtime import bound_columns_to_proto, query_form_from_proto
 from featurestore.rpc.convert_table import version_from_proto
+from featurestore.rpc.convert_verifying import verify_report_to_proto
 from featurestore.rpc.fields import require
 
 
@@ -81,6 +82,7 @@ class ExtractionServicer(ExtractionServiceServicer):
             etl_run_from_proto(request.etl) if request.HasField("etl") else None,
             tuple(request.index_key),
             request.sample,
+            exact=request.exact,
         )
         return pb.VerifyResponse(report=verify_report_to_proto(report))
 

@@ -1,64 +1,36 @@
-"""Verify: does a key's served answer hold the rows that training shows for it? Asked and compared, key by key."""
+"""Verify: does a key's served answer hold the rows that training shows for it, and if not, why? Compared key by key."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from collections.abc import Sequence
 
 import pyarrow as pa
 
-from featurestore.engine import compare
+from featurestore.engine.compare import Floats, Mismatch
 from featurestore.engine.key_values import check_key_columns
+from featurestore.engine.sql_check import parse
 from featurestore.model.errors import FeatureStoreError, InvalidArgument
 from featurestore.model.peers import Realtime
-from featurestore.model.query import Column, QueryForm
-from featurestore.model.serving import AnswerFormat, Difference, EtlRun, Keys, VerifyReport
-from featurestore.model.table import Version
-from services.extraction.etl_runs import EtlRuns, served_batches
+from featurestore.model.query import QueryForm
+from featurestore.model.verifying import Cause, Difference, VerifyReport
+from services.extraction.etl_runs import EtlRuns
 from services.extraction.follower import Follower
-from services.extraction.training import QueryRows, whole_table
-from services.extraction.verify_keys import KeyRows, KeySample, distinct, made_up, rows_of_keys
+from services.extraction.training import QueryRows
+from services.extraction.verify_causes import Causes, Suspect
+from services.extraction.verify_choice import KeyChoice
+from services.extraction.verify_keys import distinct, made_up
+from services.extraction.verify_reading import Reading, Subject
+from services.extraction.verify_sides import View, compare_sides
 from services.extraction.warehouse import Warehouse
 
 MAX_SAMPLE = 10_000
 _DIFFERENCES = 100
-_KEYS_PER_CALL = 100
+_PROBED = 10  # keys that agree and whose ETL is run under other conditions all the same
 _EXTRA_SHARE = 10  # one key from realtime, and one that nobody has, for so many from training
 
-In = TypeVar("In")
-Side: TypeAlias = pa.Table | FeatureStoreError
-"""What one side has for a key: its rows, or why it could give none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What is verified.
-
-    Attributes:
-        etl: None to verify the query alone.
-    """
-
-    query_id: str
-    form: QueryForm
-    etl: EtlRun | None
-    index_key: tuple[str, ...]
-
-    @property
-    def columns(self) -> list[Column]:
-        """The index key's columns."""
-        return [column for name in self.index_key for column in self.form.columns if column.name == name]
-
-
-@dataclass(frozen=True, slots=True)
-class _Round:
-    """Both sides of some keys, training read at a version at least that of the served answers."""
-
-    served: list[Side]
-    trained: list[Side]
-    version: Version
+_Explained = Sequence[tuple[Mismatch, Cause]]
 
 
 class Verifier:
@@ -83,154 +55,75 @@ class Verifier:
         self._follower = follower
         self._warehouse = warehouse
         self._etls = etls
-        self._max_etl_input_bytes = max_etl_input_bytes
+        self._reading = Reading(realtime, follower, warehouse, etls, max_etl_input_bytes)
         self._seed = seed
 
-    async def verify(self, subject: Subject, sample: int) -> VerifyReport:
+    async def verify(self, subject: Subject, sample: int, *, exact: bool) -> VerifyReport:
         """See `peers.Extraction.verify`."""
         check(subject, sample)
         began = await self._follower.wait_until(await self._realtime.version())
         keys = await self._choose(subject, sample)
         if not keys.num_rows:
             why = "training and realtime show no row with an index key: there is nothing to compare"
-            return VerifyReport(0, 0, 0, (), began, (why,))
+            return VerifyReport(0, 0, 0, (), began, (why,), exact)
         remarks: list[str] = []
-        first = await self._round(subject, keys, remarks)
-        doubtful = [at for at in range(keys.num_rows) if _differ(first.trained[at], first.served[at])]
-        skipped = 0
-        found: list[Difference] = []
-        different = 0
-        if doubtful:
-            again = keys.take(pa.array(doubtful))
-            trained_before = [first.trained[at] for at in doubtful]
-            for key, verdict in zip(
-                _printed(again), await self._look_again(subject, again, trained_before, remarks), strict=True
-            ):
-                if verdict is None:
-                    skipped += 1
-                elif verdict:
-                    different += 1
-                    found += [
-                        Difference(key, each.column, each.trained, each.served, cause)
-                        for each, cause in verdict
-                    ]
-        checked = keys.num_rows - skipped
+        views, version = await self._reading.views(subject, keys, remarks, exact=exact)
+        floats = Floats()
+        mismatches: dict[int, list[Mismatch]] = {}  # of the features of keys whose rows agree
+        found: dict[int, _Explained] = {}
+        for at, view in enumerate(views):
+            if view is None:
+                continue
+            rows = compare_sides(view.trained.rows, view.served.rows, exact=exact)
+            if rows.mismatches:
+                cause = await _cause_in_data(subject.form, view)
+                found[at] = [(each, cause) for each in rows.mismatches]
+                floats.add(rows.floats)
+            elif subject.etl is None:
+                floats.add(rows.floats)
+            else:
+                features = compare_sides(view.trained.features, view.served.features, exact=exact)
+                mismatches[at] = features.mismatches
+                floats.add(features.floats)
+        if subject.etl is not None:
+            causes = Causes(self._etls, subject.etl, subject.form.order, exact=exact)
+            found |= await _explained(causes, views, mismatches, remarks)
+        checked = sum(view is not None for view in views)
+        printed = _printed(keys)
+        differences = [
+            Difference(printed[at], each.column, each.trained, each.served, cause)
+            for at in sorted(found)
+            for each, cause in found[at]
+        ]
         return VerifyReport(
             checked=checked,
-            agreed=checked - different,
-            skipped=skipped,
-            differences=tuple(found[:_DIFFERENCES]),
-            version=first.version,
+            agreed=checked - len(found),
+            skipped=keys.num_rows - checked,
+            differences=tuple(differences[:_DIFFERENCES]),
+            version=version,
             remarks=tuple(dict.fromkeys(remarks)),
+            exact=exact,
+            float_values=floats.values,
+            float_values_bitwise_equal=floats.bitwise,
+            largest_error=floats.largest_error,
         )
 
     async def _choose(self, subject: Subject, sample: int) -> pa.Table:
         """Keys from training, from realtime, and some that nobody has; none at all when there is no data."""
+        head = await QueryRows.open(self._warehouse, subject.form, head_only=True)  # it is as it was saved
+        await head.close()
         seed = self._seed if self._seed is not None else random.SystemRandom().getrandbits(32)
-        chosen = KeySample(subject.columns, sample, seed)
-        rows = await QueryRows.open(self._warehouse, subject.form)
+        chosen = KeyChoice(subject.form, subject.index_key, sample, seed)
+        rows = await QueryRows.open(self._warehouse, chosen.form)
         await rows.drain(chosen.add)
         trained = chosen.keys()
         extra = max(1, sample // _EXTRA_SHARE)
-        hot = await self._realtime.sample_keys(subject.form, subject.index_key, sample + extra)
+        hot = await self._realtime.sample_keys(subject.form, subject.index_key, trained.num_rows + extra)
         hot = hot.select(list(subject.index_key)).cast(trained.schema)
         known = distinct(pa.concat_tables([trained, hot])).slice(0, trained.num_rows + extra)
         if not known.num_rows:
             return known
         return distinct(pa.concat_tables([known, made_up(subject.columns, extra, seed)]))
-
-    async def _round(self, subject: Subject, keys: pa.Table, remarks: list[str]) -> _Round:
-        served, version = await self._serve(subject, keys)
-        await self._follower.wait_until(version)
-        return _Round(served, await self._train(subject, keys, remarks), version)
-
-    async def _look_again(
-        self, subject: Subject, keys: pa.Table, trained_before: Sequence[Side], remarks: list[str]
-    ) -> list[list[tuple[compare.Mismatch, str]] | None]:
-        """A second look at keys that differed, for they may have been written between the two reads.
-
-        Serves before and after reading training.
-
-        Returns:
-            Per key None when it was written again meanwhile, else what differs and the cause; [] if nothing does.
-        """
-        start = await self._realtime.version()
-        second = await self._round(subject, keys, remarks)
-        served_after, _ = await self._serve(subject, keys)
-        at_rest = await self._realtime.version() == start
-        verdicts: list[list[tuple[compare.Mismatch, str]] | None] = []
-        for before, trained, served, after in zip(
-            trained_before, second.trained, second.served, served_after, strict=True
-        ):
-            if not _differ(trained, served) or not _differ(trained, after):
-                verdicts.append([])
-                continue
-            serving_steady = _alike(served, after)
-            if not serving_steady and not at_rest:
-                verdicts.append(None)
-                continue
-            steady = serving_steady and _alike(before, trained)
-            verdicts.append(
-                [(each, cause if steady else "UNKNOWN") for each, cause in _explained(trained, served)]
-            )
-        return verdicts
-
-    async def _serve(self, subject: Subject, keys: pa.Table) -> tuple[list[Side], Version]:
-        """The served answer of each key, and the lowest data version among them."""
-        tuples = [tuple(row.values()) for row in keys.to_pylist()]
-        versions: list[Version] = []
-
-        async def ask(part: Sequence[tuple[object, ...]]) -> list[pa.Table]:
-            asked = Keys(subject.index_key, tuple(part))
-            answer = await self._realtime.query(subject.query_id, subject.form, asked, AnswerFormat.ARROW)
-            schema = subject.form.schema
-            if subject.etl is not None:
-                answer = await self._etls.serve(subject.etl, answer, AnswerFormat.ARROW)
-                schema = subject.etl.contract
-            versions.append(answer.info.data_version)
-            return [pa.Table.from_batches([batch]) for batch in served_batches(answer, schema)]
-
-        served: list[Side] = []
-        for at in range(0, len(tuples), _KEYS_PER_CALL):
-            served += await _in_halves(tuples[at : at + _KEYS_PER_CALL], ask)
-        lowest = min(versions, key=lambda version: version.sequence, default=None)
-        return served, lowest or await self._realtime.version()
-
-    async def _train(self, subject: Subject, keys: pa.Table, remarks: list[str]) -> list[Side]:
-        """What training shows for each key, filtered in Arrow: neither side's SQL filters here."""
-        etl = subject.etl
-        if etl is None:
-            return list(await self._rows(subject, keys))
-        if all(_has_column(etl.contract, keys.schema.field(name)) for name in subject.index_key):
-            code, script = await self._etls.code(etl, pin=False)
-            rows = await whole_table(self._warehouse, subject.form, self._max_etl_input_bytes)
-            try:
-                trained = await self._etls.train(code, script, rows, etl.contract, pin=False)
-            except FeatureStoreError as error:
-                if not _of_the_etl(error):
-                    raise
-                remarks.append(
-                    f"the ETL failed over all training rows ({error}): it was run on each key's rows alone"
-                )
-            else:
-                return list(await asyncio.to_thread(rows_of_keys, trained.table, keys))
-        else:
-            remarks.append(
-                f"the ETL's result lacks the index key ({', '.join(subject.index_key)}): training is the ETL "
-                "on each key's training rows"
-            )
-        inputs = await self._rows(subject, keys)
-        found: list[Side] = []
-        for at in range(0, len(inputs), _KEYS_PER_CALL):
-            part = inputs[at : at + _KEYS_PER_CALL]
-            found += await _in_halves(part, lambda tables: self._etls.tables(etl, tables))
-        return found
-
-    async def _rows(self, subject: Subject, keys: pa.Table) -> list[pa.Table]:
-        collected = KeyRows(keys, subject.form.schema)
-        rows = await QueryRows.open(self._warehouse, subject.form)
-        await rows.drain(collected.add)
-        return await asyncio.to_thread(collected.tables)
 
 
 def check(subject: Subject, sample: int) -> None:
@@ -246,64 +139,43 @@ def check(subject: Subject, sample: int) -> None:
     check_key_columns(subject.form, subject.index_key)
 
 
-async def _in_halves(
-    items: Sequence[In], work: Callable[[Sequence[In]], Awaitable[list[pa.Table]]]
-) -> list[Side]:
-    """Work on all items at once, or, where that can't be, on halves: an item that fails alone has failed."""
-    try:
-        return list(await work(items))
-    except FeatureStoreError as error:
-        if not _of_the_etl(error) and error.reason != "ANSWER_TOO_LARGE":
-            raise
-        if len(items) == 1:
-            return [error]
-    half = len(items) // 2
-    return [*await _in_halves(items[:half], work), *await _in_halves(items[half:], work)]
+async def _explained(
+    causes: Causes, views: Sequence[View | None], mismatches: dict[int, list[Mismatch]], remarks: list[str]
+) -> dict[int, _Explained]:
+    """What differs in the ETL's features, with its cause, by position of the key.
+
+    Looked at are those that the report has room for, and some that agree: what a script makes of the clock or of an order
+    that nobody promises may show at another time only. Of the others it is known that they differ.
+    """
+    told = 0
+    suspects: dict[int, Suspect] = {}
+    agreeing = 0
+    for at, each in mismatches.items():
+        view = views[at]
+        if view is None:
+            continue
+        if each and told < _DIFFERENCES:
+            told += len(each)
+        elif not each and view.trained.rows.num_rows and agreeing < _PROBED:
+            agreeing += 1
+        else:
+            continue
+        suspects[at] = Suspect(view.trained.rows, view.served.features, each, view.trained.whole)
+    explained = await causes.explain(list(suspects.values()), remarks)
+    found: dict[int, _Explained] = {at: () for at, each in mismatches.items() if each}
+    return found | {at: each for at, each in zip(suspects, explained, strict=True) if each}
 
 
-def _of_the_etl(error: FeatureStoreError) -> bool:
-    """Whether the script or its result is at fault, and not something between us and it."""
-    return error.reason == "CONTRACT_BROKEN" or (
-        error.reason.startswith("ETL_") and error.reason not in {"ETL_BUSY", "ETL_SOURCE", "ETL_UNSEALED"}
-    )
-
-
-def _has_column(contract: pa.Schema, wanted: pa.Field) -> bool:
-    return wanted.name in contract.names and contract.field(wanted.name).type == wanted.type
-
-
-def _differ(trained: Side, served: Side) -> bool:
-    return bool(_explained(trained, served))
-
-
-def _alike(earlier: Side, later: Side) -> bool:
-    """Whether one side shows the same at two times: the same rows, or the same failure."""
-    if isinstance(earlier, FeatureStoreError) and isinstance(later, FeatureStoreError):
-        return earlier.reason == later.reason
-    return not _differ(earlier, later)
-
-
-def _explained(trained: Side, served: Side) -> list[tuple[compare.Mismatch, str]]:
-    """What differs, each with its cause."""
-    if isinstance(trained, FeatureStoreError) or isinstance(served, FeatureStoreError):
-        mismatch = compare.Mismatch("", _outcome(trained), _outcome(served))
-        errors = [side.reason for side in (trained, served) if isinstance(side, FeatureStoreError)]
-        return [(mismatch, "CONTRACT" if "CONTRACT_BROKEN" in errors else "UNKNOWN")]
-    if trained.schema != served.schema:
-        return [
-            (compare.Mismatch(name, _type(trained, name), _type(served, name)), "CONTRACT")
-            for name in dict.fromkeys([*trained.column_names, *served.column_names])
-            if _type(trained, name) != _type(served, name)
-        ] or [(compare.Mismatch("", str(trained.column_names), str(served.column_names)), "CONTRACT")]
-    return [(mismatch, "DATA_DIFFERS") for mismatch in compare.differences(trained, served)]
-
-
-def _outcome(side: Side) -> str:
-    return str(side) if isinstance(side, FeatureStoreError) else f"{side.num_rows} rows"
-
-
-def _type(table: pa.Table, name: str) -> str:
-    return str(table.schema.field(name).type) if name in table.column_names else ""
+async def _cause_in_data(form: QueryForm, view: View) -> Cause:
+    """Why the query's rows differ."""
+    if isinstance(view.served.rows, FeatureStoreError):
+        return Cause.UNKNOWN
+    found = await asyncio.to_thread(parse, form.sql)
+    if any(each.reason == "UNDETERMINED" for each in found.warnings):
+        return Cause.ORDER_DEPENDENT
+    if found.uses_clock:
+        return Cause.TIME_DEPENDENT
+    return Cause.DATA_DIFFERS if view.steady else Cause.UNKNOWN
 
 
 def _printed(keys: pa.Table) -> list[str]:

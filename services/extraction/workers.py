@@ -24,7 +24,7 @@ from services.extraction.worker_types import EtlCode, EtlResult, Sandbox, Worker
 
 _log = logging.getLogger(__name__)
 
-_Key: TypeAlias = tuple[str, str, str]
+_Key: TypeAlias = tuple[str, str, str, bool]
 _Result = TypeVar("_Result")
 
 _INLINE_BYTES = 2**20  # more than this is encoded and checked in a thread
@@ -116,6 +116,7 @@ class WorkerPool:
         input_schema: pa.Schema,
         contract: pa.Schema | None,
         deadline_seconds: float,
+        clock: float | None = None,
     ) -> EtlResult:
         """Run an ETL once on each batch.
 
@@ -125,6 +126,7 @@ class WorkerPool:
         Args:
             batches: all of `input_schema`; one per index value, or all training rows in one.
             deadline_seconds: for all of it, waiting for a worker included.
+            clock: the time that it is for the script, in seconds since 1970, and stays; in a worker of its own.
 
         Raises:
             FailedPrecondition: `ETL_SOURCE`, `ETL_EXCEPTION` (details type, line, path, exception),
@@ -149,9 +151,9 @@ class WorkerPool:
         started = False
         try:
             async with asyncio.timeout(deadline_seconds):
-                async with self._worker(code) as worker:
+                async with self._worker(code, frozen=clock is not None) as worker:
                     started = True
-                    result = await self._ask(worker, code, asked, input_schema, contract)
+                    result = await self._ask(worker, code, asked, input_schema, contract, clock)
         except TimeoutError as error:
             raise _late(code, deadline_seconds, started=started) from error
         answers = iter(result.tables)
@@ -172,6 +174,7 @@ class WorkerPool:
         tables: list[pa.Table],
         input_schema: pa.Schema,
         contract: pa.Schema | None,
+        clock: float | None,
     ) -> EtlResult:
         size = sum(table.nbytes for table in tables)
         counts, body = await _run_blocking(size, wire.encode_tables, tables, input_schema)
@@ -182,6 +185,7 @@ class WorkerPool:
             "contract": None if contract is None else wire.schema_to_text(contract),
             "batches": counts,
             "output_bytes": self._limits.output_bytes,
+            "clock": clock,
         }
         began = time.monotonic()
         reply, stream = await worker.ask(header, body, body_limit=self._limits.reply_bytes)
@@ -196,15 +200,15 @@ class WorkerPool:
         return EtlResult(results, schema, undecided, worker.libraries)
 
     @asynccontextmanager
-    async def _worker(self, code: EtlCode) -> AsyncIterator[Worker]:
-        """A worker for this script alone; it goes back warm unless its state is in doubt."""
-        key = (code.blob_sha256, code.path, code.class_name)
+    async def _worker(self, code: EtlCode, *, frozen: bool) -> AsyncIterator[Worker]:
+        """A worker for this script alone; it goes back warm unless its state is in doubt, or its clock stands still."""
+        key = (code.blob_sha256, code.path, code.class_name, frozen)
         worker = await self._take(key)
         self._running.add(worker)
         keep = False
         try:
             yield worker
-            keep = not self._spent(worker)
+            keep = not frozen and not self._spent(worker)
         except WorkerDied as error:
             worker.terminate()
             returncode = await worker.wait()

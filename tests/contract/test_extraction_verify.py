@@ -12,7 +12,8 @@ import pytest
 from featurestore.model.errors import FailedPrecondition, InvalidArgument
 from featurestore.model.etl import EtlSource
 from featurestore.model.query import Column, QueryForm
-from featurestore.model.serving import Answer, AnswerFormat, EtlRun, Keys, VerifyReport
+from featurestore.model.serving import Answer, AnswerFormat, EtlRun, Keys
+from featurestore.model.verifying import Difference, VerifyReport
 from services.extraction.extraction import ExtractionService
 from services.extraction.git_transport import GitSettings
 from services.extraction.verify_keys import KeyIndex, KeySample, distinct, made_up, rows_of_keys
@@ -91,12 +92,12 @@ async def verify(extraction, realtime, *, sql=SQL, key=("user_id",), sample=20, 
 async def test_training_and_serving_agree_key_by_key(extraction, realtime):
     report = await verify(extraction, realtime)
     assert report.consistent
-    assert report.checked == report.agreed == 24  # of training, of realtime, made up
+    assert report.checked == report.agreed >= 24  # at random, nasty, of realtime, made up
     assert report.skipped == 0
     assert report.differences == ()
     assert report.version == await realtime.version()
-    assert len(set(realtime.asked)) == 24
-    assert sum(0 <= key[0] < USERS for key in realtime.asked) == 22
+    assert len(set(realtime.asked)) == report.checked
+    assert sum(0 <= key[0] < USERS for key in realtime.asked) == report.checked - 2
 
 
 @pytest.mark.parametrize(
@@ -214,14 +215,14 @@ async def test_a_key_that_is_always_being_written_is_skipped(extraction, realtim
         return await wait_until(await realtime.version())
 
     extraction._follower.wait_until = wait_for_all
-    original = extraction._verifier._train
+    original = extraction._verifier._reading._train
 
     async def train_then_write(*arguments):
         trained = await original(*arguments)
         await write()
         return trained
 
-    extraction._verifier._train = train_then_write
+    extraction._verifier._reading._train = train_then_write
     report = await extraction.verify("qry_x", form, None, ("user_id",), USERS)
     assert report.skipped == 1
     assert report.checked == report.agreed == USERS + 4 - 1
@@ -340,7 +341,7 @@ async def test_an_etl_whose_result_has_the_key_is_compared_with_training_over_ev
     run = await saved(extraction, realtime, tmp_path, WITH_KEY)
     report = await verify(extraction, realtime, etl=run)
     assert report.consistent
-    assert report.checked == 24
+    assert report.checked >= 24
     assert report.remarks == ()
 
 
@@ -350,7 +351,7 @@ async def test_an_etl_without_the_key_is_run_on_each_keys_training_rows_and_the_
     run = await saved(extraction, realtime, tmp_path, PER_KEY)
     report = await verify(extraction, realtime, etl=run)
     assert report.consistent
-    assert report.checked == 24
+    assert report.checked >= 24
     assert len(report.remarks) == 1
     assert "index key" in report.remarks[0]
 
@@ -360,7 +361,7 @@ async def test_an_etl_that_looks_at_other_keys_rows_is_found_out(extraction, rea
     run = await saved(extraction, realtime, tmp_path, text)
     report = await verify(extraction, realtime, etl=run)
     assert not report.consistent
-    assert {(each.column, each.cause) for each in report.differences} == {("more", "DATA_DIFFERS")}
+    assert {(each.column, each.cause) for each in report.differences} == {("more", "FRAME_DEPENDENT")}
 
 
 async def test_a_key_whose_features_break_the_contract_is_named_and_the_others_agree(
@@ -375,8 +376,7 @@ async def test_a_key_whose_features_break_the_contract_is_named_and_the_others_a
     report = await verify(extraction, realtime, etl=run, sample=USERS)
     assert report.checked - report.agreed == 1
     (difference,) = report.differences
-    assert (difference.key, difference.cause) == ("3", "CONTRACT")
-    assert "CONTRACT_BROKEN" in difference.served
+    assert difference == Difference("3", "more", "double", "str (string is not cast to double)", "CONTRACT")
 
 
 async def test_a_key_for_which_the_etl_fails_is_named(extraction, realtime, tmp_path):
@@ -385,7 +385,7 @@ async def test_a_key_for_which_the_etl_fails_is_named(extraction, realtime, tmp_
     report = await verify(extraction, realtime, etl=run, sample=USERS)
     assert report.checked - report.agreed == 1
     (difference,) = report.differences
-    assert (difference.key, difference.cause) == ("3", "UNKNOWN")
+    assert (difference.key, difference.cause) == ("3", "FRAME_DEPENDENT")
     assert "ETL_EXCEPTION" in difference.served
 
 

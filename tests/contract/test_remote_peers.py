@@ -32,7 +32,6 @@ from featurestore.model.serving import (
     AnswerFormat,
     AnswerInfo,
     CatalogStatus,
-    Difference,
     EtlRun,
     Explanation,
     ExtractionStatus,
@@ -44,7 +43,6 @@ from featurestore.model.serving import (
     TrainHead,
     TrainStream,
     Verdict,
-    VerifyReport,
 )
 from featurestore.model.table import (
     Define,
@@ -56,6 +54,7 @@ from featurestore.model.table import (
     TableRows,
     Version,
 )
+from featurestore.model.verifying import Difference, KeptReport, VerifyReport
 from featurestore.model.warming import CacheReport, CacheUse, KeptUp, Warmed
 from featurestore.rpc.channels import open_channel
 from featurestore.rpc.remote_catalog import RemoteCatalog
@@ -72,6 +71,10 @@ COLUMNS = (Column("user_id", pa.int64(), "BIGINT"), Column("at", pa.timestamp("u
 FORM = QueryForm("SELECT 1", COLUMNS, (OrderTerm("at", descending=True, nulls_first=False),))
 NOTES = Notes("ann", "what it is", {"team": "a"})
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
+REPORT = VerifyReport(
+    10, 9, 1, (Difference("1", "at", "a", "b", "DATA_DIFFERS"),), VERSION, ("by rows",), True, 40, 39, 1e-12
+)
+KEPT = KeptReport(("user_id",), REPORT, NOW)
 QUERY = Query(
     "qry_1",
     FORM,
@@ -84,10 +87,11 @@ QUERY = Query(
     ("q@1",),
     (("user_id",),),
     ("indexed",),
+    (KEPT,),
 )
 PROVENANCE = Provenance("https://host/repo", "main", "0" * 40, "etl.py", {"pandas": "3"})
 SCRIPT = PinnedScript("ab" * 32, PROVENANCE, (("n.py", "cd" * 32),))
-ETL = Etl("etl_1", "qry_1", "ab" * 32, SCRIPT.neighbours, SCHEMA, (PROVENANCE,), NOTES, NOW, ("e",))
+ETL = Etl("etl_1", "qry_1", "ab" * 32, SCRIPT.neighbours, SCHEMA, (PROVENANCE,), NOTES, NOW, ("e",), (KEPT,))
 RUN = EtlRun("etl_1", "qry_1", SCRIPT, COLUMNS, SCHEMA)
 INFO = AnswerInfo("qry_1", VERSION, "etl_1", "ab", "cd", from_cache=True)
 KEYS = Keys(("user_id",), ((1,), ("2",), (1,)))
@@ -109,7 +113,6 @@ EXPLANATION = Explanation(
     (),
     USE,
 )
-REPORT = VerifyReport(10, 9, 1, (Difference("1", "at", "a", "b", "DATA_DIFFERS"),), VERSION, ("by rows",))
 FRAMES = (Frame(8, "p8", (Define(TABLE), Put("quotes", ROWS))), Frame(9, "p9", (Put("quotes", ROWS),)))
 
 CALLS = {
@@ -121,6 +124,7 @@ CALLS = {
             QUERY,
         ),
         ("save_etl", (EtlDraft("qry_1", SCRIPT, SCHEMA, "e", ("user_id",), "indexed", NOTES),), {}, ETL),
+        ("save_report", ("etl_1", KEPT), {}, None),
         ("get_query", ("qry_1",), {}, QUERY),
         ("get_etl", ("etl_1",), {}, ETL),
         ("name_versions", (Kind.ETL, "e"), {}, ("etl_1", "etl_2")),
@@ -186,8 +190,8 @@ CALLS = {
     "extraction": [
         ("describe", ("SELECT 1", VERSION), {}, COLUMNS),
         ("run_etl", (RUN, ARROW_ANSWER, AnswerFormat.ROWS), {}, ROWS_ANSWER),
-        ("verify", ("qry_1", FORM, RUN, ("user_id",), 10), {}, REPORT),
-        ("verify", ("qry_1", FORM, None, ("user_id",), 10), {}, REPORT),
+        ("verify", ("qry_1", FORM, RUN, ("user_id",), 10), {"exact": True}, REPORT),
+        ("verify", ("qry_1", FORM, None, ("user_id",), 10), {"exact": False}, REPORT),
         (
             "status",
             (),

@@ -21,7 +21,6 @@ from featurestore.model.serving import (
     AnswerFormat,
     AnswerInfo,
     CatalogStatus,
-    Difference,
     EtlRun,
     Explanation,
     ExtractionStatus,
@@ -33,7 +32,6 @@ from featurestore.model.serving import (
     TrainHead,
     TrainStream,
     Verdict,
-    VerifyReport,
 )
 from featurestore.model.table import (
     Define,
@@ -47,6 +45,7 @@ from featurestore.model.table import (
     TableRows,
     Version,
 )
+from featurestore.model.verifying import Difference, KeptReport, VerifyReport
 from featurestore.model.warming import CacheReport, CacheUse, KeptUp, Warmed
 from featurestore.rpc import (
     convert_answer,
@@ -56,6 +55,7 @@ from featurestore.rpc import (
     convert_saved,
     convert_table,
     convert_value,
+    convert_verifying,
     convert_warming,
 )
 
@@ -99,6 +99,20 @@ SCHEMA = st.lists(st.tuples(NAME, TYPE), min_size=1, max_size=4, unique_by=lambd
 VERSION = st.builds(Version, TEXT, COUNT)
 COLUMNS = tuples(st.builds(Column, NAME, TYPE, TEXT), min_size=1)
 FORM = st.builds(QueryForm, TEXT, COLUMNS, tuples(st.builds(OrderTerm, TEXT, st.booleans(), st.booleans())))
+REPORT = st.builds(
+    VerifyReport,
+    COUNT,
+    COUNT,
+    COUNT,
+    tuples(st.builds(Difference, TEXT, TEXT, TEXT, TEXT, TEXT)),
+    VERSION,
+    tuples(TEXT),
+    st.booleans(),
+    COUNT,
+    COUNT,
+    st.floats(0, allow_nan=False),
+)
+KEPT = st.builds(KeptReport, tuples(TEXT), REPORT, MOMENT)
 NOTES = st.builds(Notes, TEXT, TEXT, LABELS)
 WARNINGS = tuples(st.builds(Warned, TEXT, TEXT))
 PROVENANCE = st.builds(Provenance, TEXT, TEXT, TEXT, TEXT, LABELS)
@@ -186,6 +200,7 @@ ROUND_TRIPS = [
             tuples(TEXT),
             tuples(tuples(TEXT)),
             tuples(TEXT),
+            tuples(KEPT),
         ),
         convert_saved.query_to_proto,
         convert_saved.query_from_proto,
@@ -203,6 +218,7 @@ ROUND_TRIPS = [
             NOTES,
             MOMENT,
             tuples(TEXT),
+            tuples(KEPT),
         ),
         convert_saved.etl_to_proto,
         convert_saved.etl_from_proto,
@@ -236,17 +252,9 @@ ROUND_TRIPS = [
     ),
     (
         "verify report",
-        st.builds(
-            VerifyReport,
-            COUNT,
-            COUNT,
-            COUNT,
-            tuples(st.builds(Difference, TEXT, TEXT, TEXT, TEXT, TEXT)),
-            VERSION,
-            tuples(TEXT),
-        ),
-        convert_answer.verify_report_to_proto,
-        convert_answer.verify_report_from_proto,
+        REPORT,
+        convert_verifying.verify_report_to_proto,
+        convert_verifying.verify_report_from_proto,
     ),
     ("query form", FORM, convert_realtime.query_form_to_proto, convert_realtime.query_form_from_proto),
     (

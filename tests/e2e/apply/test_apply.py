@@ -23,9 +23,9 @@ EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 def catalogue(folder):
-    """All that the catalogue of a local store holds."""
+    """All that the catalogue of a local store holds, but for reports: each verifying replaces them."""
     with closing(sqlite3.connect(f"file:{StoreFolder(folder).catalog}?mode=ro", uri=True)) as database:
-        return list(database.iterdump())
+        return [line for line in database.iterdump() if not line.startswith('INSERT INTO "reports"')]
 
 
 # From nothing to saved and verified

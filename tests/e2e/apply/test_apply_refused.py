@@ -19,7 +19,7 @@ def test_an_etl_that_skews_is_not_consistent(repo, store):
     ran = apply(repo, "--store", store)
     assert (ran.code, ran.err) == (1, "")
     assert [verified for verified, _ in AGREED.findall(ran.out)] == ["query paid"]
-    assert ran.out.endswith(" keys agree\nnot consistent\n")
+    assert ran.out.endswith(" keys agree; FRAME_DEPENDENT\nnot consistent\n")
 
 
 def test_a_verification_that_can_not_be_made_is_told_and_the_others_are_still_made(repo, store, monkeypatch):

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from featurestore.api.common.v1 import common_pb2 as featurestore_dot_api_dot_common_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)featurestore/api/catalog/v1/catalog.proto\x12\x1b\x66\x65\x61turestore.api.catalog.v1\x1a\'featurestore/api/common/v1/common.proto\"u\n\x10SaveQueryRequest\x12\x30\n\x05query\x18\x01 \x01(\x0b\x32!.featurestore.api.common.v1.Query\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\tindex_key\x18\x03 \x03(\t\x12\x0e\n\x06served\x18\x04 \x01(\t\"E\n\x11SaveQueryResponse\x12\x30\n\x05query\x18\x01 \x01(\x0b\x32!.featurestore.api.common.v1.Query\"\xd1\x01\n\x0eSaveEtlRequest\x12\x10\n\x08query_id\x18\x01 \x01(\t\x12\x38\n\x06script\x18\x02 \x01(\x0b\x32(.featurestore.api.common.v1.PinnedScript\x12\x10\n\x08\x63ontract\x18\x03 \x01(\x0c\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x11\n\tindex_key\x18\x05 \x03(\t\x12\x30\n\x05notes\x18\x06 \x01(\x0b\x32!.featurestore.api.common.v1.Notes\x12\x0e\n\x06served\x18\x07 \x01(\t\"?\n\x0fSaveEtlResponse\x12,\n\x03\x65tl\x18\x01 \x01(\x0b\x32\x1f.featurestore.api.common.v1.Etl\"#\n\x0fGetQueryRequest\x12\x10\n\x08query_id\x18\x01 \x01(\t\"D\n\x10GetQueryResponse\x12\x30\n\x05query\x18\x01 \x01(\x0b\x32!.featurestore.api.common.v1.Query\"\x1f\n\rGetEtlRequest\x12\x0e\n\x06\x65tl_id\x18\x01 \x01(\t\">\n\x0eGetEtlResponse\x12,\n\x03\x65tl\x18\x01 \x01(\x0b\x32\x1f.featurestore.api.common.v1.Etl\"\\\n\x17ListNameVersionsRequest\x12\x33\n\x04kind\x18\x01 \x01(\x0e\x32%.featurestore.api.catalog.v1.NameKind\x12\x0c\n\x04name\x18\x02 \x01(\t\"\'\n\x18ListNameVersionsResponse\x12\x0b\n\x03ids\x18\x01 \x03(\t\";\n\x12ListQueriesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"b\n\x13ListQueriesResponse\x12\x32\n\x07queries\x18\x01 \x03(\x0b\x32!.featurestore.api.common.v1.Query\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"8\n\x0fListEtlsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Z\n\x10ListEtlsResponse\x12-\n\x04\x65tls\x18\x01 \x03(\x0b\x32\x1f.featurestore.api.common.v1.Etl\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x12\n\x10GetStatusRequest\"L\n\x11GetStatusResponse\x12\x13\n\x0bquery_count\x18\x01 \x01(\x03\x12\x11\n\tetl_count\x18\x02 \x01(\x03\x12\x0f\n\x07\x62\x61\x63kend\x18\x03 \x01(\t*M\n\x08NameKind\x12\x19\n\x15NAME_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fNAME_KIND_QUERY\x10\x01\x12\x11\n\rNAME_KIND_ETL\x10\x02\x32\xf6\x06\n\x0e\x43\x61talogService\x12j\n\tSaveQuery\x12-.featurestore.api.catalog.v1.SaveQueryRequest\x1a..featurestore.api.catalog.v1.SaveQueryResponse\x12\x64\n\x07SaveEtl\x12+.featurestore.api.catalog.v1.SaveEtlRequest\x1a,.featurestore.api.catalog.v1.SaveEtlResponse\x12g\n\x08GetQuery\x12,.featurestore.api.catalog.v1.GetQueryRequest\x1a-.featurestore.api.catalog.v1.GetQueryResponse\x12\x61\n\x06GetEtl\x12*.featurestore.api.catalog.v1.GetEtlRequest\x1a+.featurestore.api.catalog.v1.GetEtlResponse\x12\x7f\n\x10ListNameVersions\x12\x34.featurestore.api.catalog.v1.ListNameVersionsRequest\x1a\x35.featurestore.api.catalog.v1.ListNameVersionsResponse\x12p\n\x0bListQueries\x12/.featurestore.api.catalog.v1.ListQueriesRequest\x1a\x30.featurestore.api.catalog.v1.ListQueriesResponse\x12g\n\x08ListEtls\x12,.featurestore.api.catalog.v1.ListEtlsRequest\x1a-.featurestore.api.catalog.v1.ListEtlsResponse\x12j\n\tGetStatus\x12-.featurestore.api.catalog.v1.GetStatusRequest\x1a..featurestore.api.catalog.v1.GetStatusResponseBF\n\x1b\x66\x65\x61turestore.api.catalog.v1P\x01Z%featurestore/api/catalog/v1;catalogv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)featurestore/api/catalog/v1/catalog.proto\x12\x1b\x66\x65\x61turestore.api.catalog.v1\x1a\'featurestore/api/common/v1/common.proto\"u\n\x10SaveQueryRequest\x12\x30\n\x05query\x18\x01 \x01(\x0b\x32!.featurestore.api.common.v1.Query\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\tindex_key\x18\x03 \x03(\t\x12\x0e\n\x06served\x18\x04 \x01(\t\"E\n\x11SaveQueryResponse\x12\x30\n\x05query\x18\x01 \x01(\x0b\x32!.featurestore.api.common.v1.Query\"\xd1\x01\n\x0eSaveEtlRequest\x12\x10\n\x08query_id\x18\x01 \x01(\t\x12\x38\n\x06script\x18\x02 \x01(\x0b\x32(.featurestore.api.common.v1.PinnedScript\x12\x10\n\x08\x63ontract\x18\x03 \x01(\x0c\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x11\n\tindex_key\x18\x05 \x03(\t\x12\x30\n\x05notes\x18\x06 \x01(\x0b\x32!.featurestore.api.common.v1.Notes\x12\x0e\n\x06served\x18\x07 \x01(\t\"?\n\x0fSaveEtlResponse\x12,\n\x03\x65tl\x18\x01 \x01(\x0b\x32\x1f.featurestore.api.common.v1.Etl\"W\n\x11SaveReportRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x36\n\x06report\x18\x02 \x01(\x0b\x32&.featurestore.api.common.v1.KeptReport\"\x14\n\x12SaveReportResponse\"#\n\x0fGetQueryRequest\x12\x10\n\x08query_id\x18\x01 \x01(\t\"D\n\x10GetQueryResponse\x12\x30\n\x05query\x18\x01 \x01(\x0b\x32!.featurestore.api.common.v1.Query\"\x1f\n\rGetEtlRequest\x12\x0e\n\x06\x65tl_id\x18\x01 \x01(\t\">\n\x0eGetEtlResponse\x12,\n\x03\x65tl\x18\x01 \x01(\x0b\x32\x1f.featurestore.api.common.v1.Etl\"\\\n\x17ListNameVersionsRequest\x12\x33\n\x04kind\x18\x01 \x01(\x0e\x32%.featurestore.api.catalog.v1.NameKind\x12\x0c\n\x04name\x18\x02 \x01(\t\"\'\n\x18ListNameVersionsResponse\x12\x0b\n\x03ids\x18\x01 \x03(\t\";\n\x12ListQueriesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"b\n\x13ListQueriesResponse\x12\x32\n\x07queries\x18\x01 \x03(\x0b\x32!.featurestore.api.common.v1.Query\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"8\n\x0fListEtlsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Z\n\x10ListEtlsResponse\x12-\n\x04\x65tls\x18\x01 \x03(\x0b\x32\x1f.featurestore.api.common.v1.Etl\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x12\n\x10GetStatusRequest\"L\n\x11GetStatusResponse\x12\x13\n\x0bquery_count\x18\x01 \x01(\x03\x12\x11\n\tetl_count\x18\x02 \x01(\x03\x12\x0f\n\x07\x62\x61\x63kend\x18\x03 \x01(\t*M\n\x08NameKind\x12\x19\n\x15NAME_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fNAME_KIND_QUERY\x10\x01\x12\x11\n\rNAME_KIND_ETL\x10\x02\x32\xe5\x07\n\x0e\x43\x61talogService\x12j\n\tSaveQuery\x12-.featurestore.api.catalog.v1.SaveQueryRequest\x1a..featurestore.api.catalog.v1.SaveQueryResponse\x12\x64\n\x07SaveEtl\x12+.featurestore.api.catalog.v1.SaveEtlRequest\x1a,.featurestore.api.catalog.v1.SaveEtlResponse\x12m\n\nSaveReport\x12..featurestore.api.catalog.v1.SaveReportRequest\x1a/.featurestore.api.catalog.v1.SaveReportResponse\x12g\n\x08GetQuery\x12,.featurestore.api.catalog.v1.GetQueryRequest\x1a-.featurestore.api.catalog.v1.GetQueryResponse\x12\x61\n\x06GetEtl\x12*.featurestore.api.catalog.v1.GetEtlRequest\x1a+.featurestore.api.catalog.v1.GetEtlResponse\x12\x7f\n\x10ListNameVersions\x12\x34.featurestore.api.catalog.v1.ListNameVersionsRequest\x1a\x35.featurestore.api.catalog.v1.ListNameVersionsResponse\x12p\n\x0bListQueries\x12/.featurestore.api.catalog.v1.ListQueriesRequest\x1a\x30.featurestore.api.catalog.v1.ListQueriesResponse\x12g\n\x08ListEtls\x12,.featurestore.api.catalog.v1.ListEtlsRequest\x1a-.featurestore.api.catalog.v1.ListEtlsResponse\x12j\n\tGetStatus\x12-.featurestore.api.catalog.v1.GetStatusRequest\x1a..featurestore.api.catalog.v1.GetStatusResponseBF\n\x1b\x66\x65\x61turestore.api.catalog.v1P\x01Z%featurestore/api/catalog/v1;catalogv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,8 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'featurestore.api.catalog.v1
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\033featurestore.api.catalog.v1P\001Z%featurestore/api/catalog/v1;catalogv1'
-  _globals['_NAMEKIND']._serialized_start=1330
-  _globals['_NAMEKIND']._serialized_end=1407
+  _globals['_NAMEKIND']._serialized_start=1441
+  _globals['_NAMEKIND']._serialized_end=1518
   _globals['_SAVEQUERYREQUEST']._serialized_start=115
   _globals['_SAVEQUERYREQUEST']._serialized_end=232
   _globals['_SAVEQUERYRESPONSE']._serialized_start=234
@@ -43,30 +43,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SAVEETLREQUEST']._serialized_end=515
   _globals['_SAVEETLRESPONSE']._serialized_start=517
   _globals['_SAVEETLRESPONSE']._serialized_end=580
-  _globals['_GETQUERYREQUEST']._serialized_start=582
-  _globals['_GETQUERYREQUEST']._serialized_end=617
-  _globals['_GETQUERYRESPONSE']._serialized_start=619
-  _globals['_GETQUERYRESPONSE']._serialized_end=687
-  _globals['_GETETLREQUEST']._serialized_start=689
-  _globals['_GETETLREQUEST']._serialized_end=720
-  _globals['_GETETLRESPONSE']._serialized_start=722
-  _globals['_GETETLRESPONSE']._serialized_end=784
-  _globals['_LISTNAMEVERSIONSREQUEST']._serialized_start=786
-  _globals['_LISTNAMEVERSIONSREQUEST']._serialized_end=878
-  _globals['_LISTNAMEVERSIONSRESPONSE']._serialized_start=880
-  _globals['_LISTNAMEVERSIONSRESPONSE']._serialized_end=919
-  _globals['_LISTQUERIESREQUEST']._serialized_start=921
-  _globals['_LISTQUERIESREQUEST']._serialized_end=980
-  _globals['_LISTQUERIESRESPONSE']._serialized_start=982
-  _globals['_LISTQUERIESRESPONSE']._serialized_end=1080
-  _globals['_LISTETLSREQUEST']._serialized_start=1082
-  _globals['_LISTETLSREQUEST']._serialized_end=1138
-  _globals['_LISTETLSRESPONSE']._serialized_start=1140
-  _globals['_LISTETLSRESPONSE']._serialized_end=1230
-  _globals['_GETSTATUSREQUEST']._serialized_start=1232
-  _globals['_GETSTATUSREQUEST']._serialized_end=1250
-  _globals['_GETSTATUSRESPONSE']._serialized_start=1252
-  _globals['_GETSTATUSRESPONSE']._serialized_end=1328
-  _globals['_CATALOGSERVICE']._serialized_start=1410
-  _globals['_CATALOGSERVICE']._serialized_end=2296
+  _globals['_SAVEREPORTREQUEST']._serialized_start=582
+  _globals['_SAVEREPORTREQUEST']._serialized_end=669
+  _globals['_SAVEREPORTRESPONSE']._serialized_start=671
+  _globals['_SAVEREPORTRESPONSE']._serialized_end=691
+  _globals['_GETQUERYREQUEST']._serialized_start=693
+  _globals['_GETQUERYREQUEST']._serialized_end=728
+  _globals['_GETQUERYRESPONSE']._serialized_start=730
+  _globals['_GETQUERYRESPONSE']._serialized_end=798
+  _globals['_GETETLREQUEST']._serialized_start=800
+  _globals['_GETETLREQUEST']._serialized_end=831
+  _globals['_GETETLRESPONSE']._serialized_start=833
+  _globals['_GETETLRESPONSE']._serialized_end=895
+  _globals['_LISTNAMEVERSIONSREQUEST']._serialized_start=897
+  _globals['_LISTNAMEVERSIONSREQUEST']._serialized_end=989
+  _globals['_LISTNAMEVERSIONSRESPONSE']._serialized_start=991
+  _globals['_LISTNAMEVERSIONSRESPONSE']._serialized_end=1030
+  _globals['_LISTQUERIESREQUEST']._serialized_start=1032
+  _globals['_LISTQUERIESREQUEST']._serialized_end=1091
+  _globals['_LISTQUERIESRESPONSE']._serialized_start=1093
+  _globals['_LISTQUERIESRESPONSE']._serialized_end=1191
+  _globals['_LISTETLSREQUEST']._serialized_start=1193
+  _globals['_LISTETLSREQUEST']._serialized_end=1249
+  _globals['_LISTETLSRESPONSE']._serialized_start=1251
+  _globals['_LISTETLSRESPONSE']._serialized_end=1341
+  _globals['_GETSTATUSREQUEST']._serialized_start=1343
+  _globals['_GETSTATUSREQUEST']._serialized_end=1361
+  _globals['_GETSTATUSRESPONSE']._serialized_start=1363
+  _globals['_GETSTATUSRESPONSE']._serialized_end=1439
+  _globals['_CATALOGSERVICE']._serialized_start=1521
+  _globals['_CATALOGSERVICE']._serialized_end=2518
 # @@protoc_insertion_point(module_scope)

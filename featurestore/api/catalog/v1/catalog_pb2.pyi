@@ -60,7 +60,7 @@ class SaveQueryRequest(_message.Message):
     """How it serves the query; empty if that is not known."""
     @_builtins.property
     def query(self) -> _common_pb2.Query:
-        """All but what the catalogue decides: id, create_time, names, index_keys and served are ignored."""
+        """All but what the catalogue decides: id, create_time, names, index_keys, served and reports are ignored."""
 
     @_builtins.property
     def index_key(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -181,6 +181,51 @@ class SaveEtlResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SaveEtlResponse: _TypeAlias = SaveEtlResponse  # noqa: Y015
+
+@_typing.final
+class SaveReportRequest(_message.Message):
+    """Request of SaveReport."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    REPORT_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """`qry_...` or `etl_...`."""
+    @_builtins.property
+    def report(self) -> _common_pb2.KeptReport:
+        """What was found."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        report: _common_pb2.KeptReport | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "report", b"report"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SaveReportRequest: _TypeAlias = SaveReportRequest  # noqa: Y015
+
+@_typing.final
+class SaveReportResponse(_message.Message):
+    """Response of SaveReport."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SaveReportResponse: _TypeAlias = SaveReportResponse  # noqa: Y015
 
 @_typing.final
 class GetQueryRequest(_message.Message):

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class CatalogServiceStub:
-    """The catalogue, for the other services. Insert-only; an id means the same for ever.
+    """The catalogue, for the other services. An id means the same for ever; only reports are replaced.
     """
 
     def __init__(self, channel):
@@ -44,6 +44,11 @@ class CatalogServiceStub:
                 '/featurestore.api.catalog.v1.CatalogService/SaveEtl',
                 request_serializer=featurestore_dot_api_dot_catalog_dot_v1_dot_catalog__pb2.SaveEtlRequest.SerializeToString,
                 response_deserializer=featurestore_dot_api_dot_catalog_dot_v1_dot_catalog__pb2.SaveEtlResponse.FromString,
+                _registered_method=True)
+        self.SaveReport = channel.unary_unary(
+                '/featurestore.api.catalog.v1.CatalogService/SaveReport',
+                request_serializer=featurestore_dot_api_dot_catalog_dot_v1_dot_catalog__pb2.SaveReportRequest.SerializeToString,
+                response_deserializer=featurestore_dot_api_dot_catalog_dot_v1_dot_catalog__pb2.SaveReportResponse.FromString,
                 _registered_method=True)
         self.GetQuery = channel.unary_unary(
                 '/featurestore.api.catalog.v1.CatalogService/GetQuery',
@@ -78,7 +83,7 @@ class CatalogServiceStub:
 
 
 class CatalogServiceServicer:
-    """The catalogue, for the other services. Insert-only; an id means the same for ever.
+    """The catalogue, for the other services. An id means the same for ever; only reports are replaced.
     """
 
     def SaveQuery(self, request, context):
@@ -94,6 +99,15 @@ class CatalogServiceServicer:
         """Saves an ETL; the same code, query and contract again is the same ETL, with one more provenance.
 
         Errors: INVALID_ARGUMENT (`BAD_NAME`), NOT_FOUND (`UNKNOWN_QUERY`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SaveReport(self, request, context):
+        """Keeps the report of verifying a query or an ETL by an index key, in place of an earlier one.
+
+        Errors: NOT_FOUND (`UNKNOWN_QUERY`, `UNKNOWN_ETL`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -162,6 +176,11 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     request_deserializer=featurestore_dot_api_dot_catalog_dot_v1_dot_catalog__pb2.SaveEtlRequest.FromString,
                     response_serializer=featurestore_dot_api_dot_catalog_dot_v1_dot_catalog__pb2.SaveEtlResponse.SerializeToString,
             ),
+            'SaveReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.SaveReport,
+                    request_deserializer=featurestore_dot_api_dot_catalog_dot_v1_dot_catalog__pb2.SaveReportRequest.FromString,
+                    response_serializer=featurestore_dot_api_dot_catalog_dot_v1_dot_catalog__pb2.SaveReportResponse.SerializeToString,
+            ),
             'GetQuery': grpc.unary_unary_rpc_method_handler(
                     servicer.GetQuery,
                     request_deserializer=featurestore_dot_api_dot_catalog_dot_v1_dot_catalog__pb2.GetQueryRequest.FromString,
@@ -201,7 +220,7 @@ def add_CatalogServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CatalogService:
-    """The catalogue, for the other services. Insert-only; an id means the same for ever.
+    """The catalogue, for the other services. An id means the same for ever; only reports are replaced.
     """
 
     @staticmethod
@@ -248,6 +267,33 @@ class CatalogService:
             '/featurestore.api.catalog.v1.CatalogService/SaveEtl',
             featurestore_dot_api_dot_catalog_dot_v1_dot_catalog__pb2.SaveEtlRequest.SerializeToString,
             featurestore_dot_api_dot_catalog_dot_v1_dot_catalog__pb2.SaveEtlResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SaveReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/featurestore.api.catalog.v1.CatalogService/SaveReport',
+            featurestore_dot_api_dot_catalog_dot_v1_dot_catalog__pb2.SaveReportRequest.SerializeToString,
+            featurestore_dot_api_dot_catalog_dot_v1_dot_catalog__pb2.SaveReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

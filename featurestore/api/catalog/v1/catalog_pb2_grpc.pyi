@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class CatalogServiceStub:
-    """The catalogue, for the other services. Insert-only; an id means the same for ever."""
+    """The catalogue, for the other services. An id means the same for ever; only reports are replaced."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -42,6 +42,11 @@ class CatalogServiceStub:
     """Saves an ETL; the same code, query and contract again is the same ETL, with one more provenance.
 
     Errors: INVALID_ARGUMENT (`BAD_NAME`), NOT_FOUND (`UNKNOWN_QUERY`).
+    """
+    SaveReport: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.SaveReportRequest, _catalog_pb2.SaveReportResponse]
+    """Keeps the report of verifying a query or an ETL by an index key, in place of an earlier one.
+
+    Errors: NOT_FOUND (`UNKNOWN_QUERY`, `UNKNOWN_ETL`).
     """
     GetQuery: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.GetQueryRequest, _catalog_pb2.GetQueryResponse]
     """One query, by id.
@@ -70,7 +75,7 @@ class CatalogServiceStub:
 
 @_typing.type_check_only
 class CatalogServiceAsyncStub(CatalogServiceStub):
-    """The catalogue, for the other services. Insert-only; an id means the same for ever."""
+    """The catalogue, for the other services. An id means the same for ever; only reports are replaced."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SaveQuery: _aio.UnaryUnaryMultiCallable[_catalog_pb2.SaveQueryRequest, _catalog_pb2.SaveQueryResponse]  # type: ignore[assignment]
@@ -82,6 +87,11 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     """Saves an ETL; the same code, query and contract again is the same ETL, with one more provenance.
 
     Errors: INVALID_ARGUMENT (`BAD_NAME`), NOT_FOUND (`UNKNOWN_QUERY`).
+    """
+    SaveReport: _aio.UnaryUnaryMultiCallable[_catalog_pb2.SaveReportRequest, _catalog_pb2.SaveReportResponse]  # type: ignore[assignment]
+    """Keeps the report of verifying a query or an ETL by an index key, in place of an earlier one.
+
+    Errors: NOT_FOUND (`UNKNOWN_QUERY`, `UNKNOWN_ETL`).
     """
     GetQuery: _aio.UnaryUnaryMultiCallable[_catalog_pb2.GetQueryRequest, _catalog_pb2.GetQueryResponse]  # type: ignore[assignment]
     """One query, by id.
@@ -109,7 +119,7 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     """How much is known."""
 
 class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The catalogue, for the other services. Insert-only; an id means the same for ever."""
+    """The catalogue, for the other services. An id means the same for ever; only reports are replaced."""
 
     @_abc_1.abstractmethod
     def SaveQuery(
@@ -131,6 +141,17 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         """Saves an ETL; the same code, query and contract again is the same ETL, with one more provenance.
 
         Errors: INVALID_ARGUMENT (`BAD_NAME`), NOT_FOUND (`UNKNOWN_QUERY`).
+        """
+
+    @_abc_1.abstractmethod
+    def SaveReport(
+        self,
+        request: _catalog_pb2.SaveReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.SaveReportResponse, _abc.Awaitable[_catalog_pb2.SaveReportResponse]]:
+        """Keeps the report of verifying a query or an ETL by an index key, in place of an earlier one.
+
+        Errors: NOT_FOUND (`UNKNOWN_QUERY`, `UNKNOWN_ETL`).
         """
 
     @_abc_1.abstractmethod

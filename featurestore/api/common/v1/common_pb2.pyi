@@ -830,6 +830,7 @@ class Query(_message.Message):
     NAMES_FIELD_NUMBER: _builtins.int
     INDEX_KEYS_FIELD_NUMBER: _builtins.int
     SERVED_FIELD_NUMBER: _builtins.int
+    REPORTS_FIELD_NUMBER: _builtins.int
     query_id: _builtins.str
     """`qry_` and 26 characters."""
     sql: _builtins.str
@@ -878,6 +879,10 @@ class Query(_message.Message):
     def served(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Of each of them, how it served the query when it was declared; empty if that is not known."""
 
+    @_builtins.property
+    def reports(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeptReport]:
+        """The last report of verifying it, of each index key by which it was verified."""
+
     def __init__(
         self,
         *,
@@ -895,10 +900,11 @@ class Query(_message.Message):
         names: _abc.Iterable[_builtins.str] | None = ...,
         index_keys: _abc.Iterable[Global___ColumnNames] | None = ...,
         served: _abc.Iterable[_builtins.str] | None = ...,
+        reports: _abc.Iterable[Global___KeptReport] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "notes", b"notes", "schema", b"schema"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["canonical_sql", b"canonical_sql", "create_time", b"create_time", "engine_types", b"engine_types", "index_keys", b"index_keys", "names", b"names", "notes", b"notes", "order", b"order", "query_id", b"query_id", "schema", b"schema", "served", b"served", "sql", b"sql", "tables", b"tables", "uses_clock", b"uses_clock", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canonical_sql", b"canonical_sql", "create_time", b"create_time", "engine_types", b"engine_types", "index_keys", b"index_keys", "names", b"names", "notes", b"notes", "order", b"order", "query_id", b"query_id", "reports", b"reports", "schema", b"schema", "served", b"served", "sql", b"sql", "tables", b"tables", "uses_clock", b"uses_clock", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1069,6 +1075,7 @@ class Etl(_message.Message):
     NOTES_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     NAMES_FIELD_NUMBER: _builtins.int
+    REPORTS_FIELD_NUMBER: _builtins.int
     etl_id: _builtins.str
     """`etl_` and 26 characters."""
     query_id: _builtins.str
@@ -1099,6 +1106,10 @@ class Etl(_message.Message):
     def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The labels that point at it."""
 
+    @_builtins.property
+    def reports(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeptReport]:
+        """The last report of verifying it, of each index key by which it was verified."""
+
     def __init__(
         self,
         *,
@@ -1111,10 +1122,11 @@ class Etl(_message.Message):
         notes: Global___Notes | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         names: _abc.Iterable[_builtins.str] | None = ...,
+        reports: _abc.Iterable[Global___KeptReport] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract", "create_time", b"create_time", "notes", b"notes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blob_sha256", b"blob_sha256", "contract", b"contract", "create_time", b"create_time", "etl_id", b"etl_id", "names", b"names", "neighbours", b"neighbours", "notes", b"notes", "provenances", b"provenances", "query_id", b"query_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blob_sha256", b"blob_sha256", "contract", b"contract", "create_time", b"create_time", "etl_id", b"etl_id", "names", b"names", "neighbours", b"neighbours", "notes", b"notes", "provenances", b"provenances", "query_id", b"query_id", "reports", b"reports"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1404,13 +1416,15 @@ class Difference(_message.Message):
     key: _builtins.str
     """The index value, printed."""
     column: _builtins.str
-    """Empty when rows are missing or extra."""
+    """Of the features, or, where the rows that they are made from differ already, of the query; empty when a whole row is
+    missing or extra, or one side failed.
+    """
     trained: _builtins.str
     """The value in training, printed."""
     served: _builtins.str
     """The value in serving, printed."""
     cause: _builtins.str
-    """Stable, upper-case, such as DATA_DIFFERS."""
+    """Stable: CONTRACT, FRAME_DEPENDENT, TIME_DEPENDENT, RANDOM, ORDER_DEPENDENT, DATA_DIFFERS or UNKNOWN."""
     def __init__(
         self,
         *,
@@ -1441,6 +1455,10 @@ class VerifyReport(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     REMARKS_FIELD_NUMBER: _builtins.int
     CONSISTENT_FIELD_NUMBER: _builtins.int
+    EXACT_FIELD_NUMBER: _builtins.int
+    FLOAT_VALUE_COUNT_FIELD_NUMBER: _builtins.int
+    FLOAT_VALUE_BITWISE_EQUAL_COUNT_FIELD_NUMBER: _builtins.int
+    LARGEST_RELATIVE_ERROR_FIELD_NUMBER: _builtins.int
     checked: _builtins.int
     """Keys compared; with none the report is not consistent."""
     agreed: _builtins.int
@@ -1449,6 +1467,14 @@ class VerifyReport(_message.Message):
     """Keys that were written meanwhile, twice."""
     consistent: _builtins.bool
     """At least one key was checked, and every checked key agrees."""
+    exact: _builtins.bool
+    """Floats had to be equal to the last bit; else within 1e-9 relative."""
+    float_value_count: _builtins.int
+    """Finite floats that were held side by side."""
+    float_value_bitwise_equal_count: _builtins.int
+    """Those of them that are equal to the last bit."""
+    largest_relative_error: _builtins.float
+    """The largest relative difference of two of them."""
     @_builtins.property
     def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___Difference]:
         """The first 100."""
@@ -1471,11 +1497,51 @@ class VerifyReport(_message.Message):
         version: Global___Version | None = ...,
         remarks: _abc.Iterable[_builtins.str] | None = ...,
         consistent: _builtins.bool = ...,
+        exact: _builtins.bool = ...,
+        float_value_count: _builtins.int = ...,
+        float_value_bitwise_equal_count: _builtins.int = ...,
+        largest_relative_error: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreed", b"agreed", "checked", b"checked", "consistent", b"consistent", "differences", b"differences", "remarks", b"remarks", "skipped", b"skipped", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreed", b"agreed", "checked", b"checked", "consistent", b"consistent", "differences", b"differences", "exact", b"exact", "float_value_bitwise_equal_count", b"float_value_bitwise_equal_count", "float_value_count", b"float_value_count", "largest_relative_error", b"largest_relative_error", "remarks", b"remarks", "skipped", b"skipped", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VerifyReport: _TypeAlias = VerifyReport  # noqa: Y015
+
+@_typing.final
+class KeptReport(_message.Message):
+    """The last report of a saved query or ETL by one index key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_KEY_FIELD_NUMBER: _builtins.int
+    REPORT_FIELD_NUMBER: _builtins.int
+    VERIFY_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def index_key(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Its columns."""
+
+    @_builtins.property
+    def report(self) -> Global___VerifyReport:
+        """With its first differences only."""
+
+    @_builtins.property
+    def verify_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was made."""
+
+    def __init__(
+        self,
+        *,
+        index_key: _abc.Iterable[_builtins.str] | None = ...,
+        report: Global___VerifyReport | None = ...,
+        verify_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report", "verify_time", b"verify_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index_key", b"index_key", "report", b"report", "verify_time", b"verify_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeptReport: _TypeAlias = KeptReport  # noqa: Y015

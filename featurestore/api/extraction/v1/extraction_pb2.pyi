@@ -393,10 +393,13 @@ class VerifyRequest(_message.Message):
     ETL_FIELD_NUMBER: _builtins.int
     INDEX_KEY_FIELD_NUMBER: _builtins.int
     SAMPLE_FIELD_NUMBER: _builtins.int
+    EXACT_FIELD_NUMBER: _builtins.int
     query_id: _builtins.str
     """For the real path."""
     sample: _builtins.int
-    """Keys to take from training."""
+    """Keys to take from training at random."""
+    exact: _builtins.bool
+    """Floats must be equal to the last bit; else within 1e-9 relative."""
     @_builtins.property
     def form(self) -> _realtime_pb2.QueryForm:
         """What runs."""
@@ -417,10 +420,11 @@ class VerifyRequest(_message.Message):
         etl: Global___EtlRun | None = ...,
         index_key: _abc.Iterable[_builtins.str] | None = ...,
         sample: _builtins.int = ...,
+        exact: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["etl", b"etl", "form", b"form"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etl", b"etl", "form", b"form", "index_key", b"index_key", "query_id", b"query_id", "sample", b"sample"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etl", b"etl", "exact", b"exact", "form", b"form", "index_key", b"index_key", "query_id", b"query_id", "sample", b"sample"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

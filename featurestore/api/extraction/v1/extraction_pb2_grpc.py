@@ -117,7 +117,7 @@ class ExtractionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Verify(self, request, context):
-        """Serves sampled keys through the real path and compares them with training.
+        """Serves sampled keys through the real path and compares them with training; where they differ it says why.
 
         Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `BAD_SAMPLE`), FAILED_PRECONDITION
         (`QUERY_SCHEMA_CHANGED`), UNAVAILABLE (`WAREHOUSE_BEHIND`).

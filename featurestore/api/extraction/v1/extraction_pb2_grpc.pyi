@@ -63,7 +63,7 @@ class ExtractionServiceStub:
     `ETL_BAD_RESULT`).
     """
     Verify: _grpc.UnaryUnaryMultiCallable[_extraction_pb2.VerifyRequest, _extraction_pb2.VerifyResponse]
-    """Serves sampled keys through the real path and compares them with training.
+    """Serves sampled keys through the real path and compares them with training; where they differ it says why.
 
     Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `BAD_SAMPLE`), FAILED_PRECONDITION
     (`QUERY_SCHEMA_CHANGED`), UNAVAILABLE (`WAREHOUSE_BEHIND`).
@@ -106,7 +106,7 @@ class ExtractionServiceAsyncStub(ExtractionServiceStub):
     `ETL_BAD_RESULT`).
     """
     Verify: _aio.UnaryUnaryMultiCallable[_extraction_pb2.VerifyRequest, _extraction_pb2.VerifyResponse]  # type: ignore[assignment]
-    """Serves sampled keys through the real path and compares them with training.
+    """Serves sampled keys through the real path and compares them with training; where they differ it says why.
 
     Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `BAD_SAMPLE`), FAILED_PRECONDITION
     (`QUERY_SCHEMA_CHANGED`), UNAVAILABLE (`WAREHOUSE_BEHIND`).
@@ -176,7 +176,7 @@ class ExtractionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _extraction_pb2.VerifyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_extraction_pb2.VerifyResponse, _abc.Awaitable[_extraction_pb2.VerifyResponse]]:
-        """Serves sampled keys through the real path and compares them with training.
+        """Serves sampled keys through the real path and compares them with training; where they differ it says why.
 
         Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `BAD_SAMPLE`), FAILED_PRECONDITION
         (`QUERY_SCHEMA_CHANGED`), UNAVAILABLE (`WAREHOUSE_BEHIND`).

@@ -957,12 +957,15 @@ class VerifyRequest(_message.Message):
     ETL_FIELD_NUMBER: _builtins.int
     INDEX_KEY_FIELD_NUMBER: _builtins.int
     SAMPLE_FIELD_NUMBER: _builtins.int
+    EXACT_FIELD_NUMBER: _builtins.int
     query: _builtins.str
     """The saved query."""
     etl: _builtins.str
     """A saved ETL of it; empty to verify the query alone."""
     sample: _builtins.int
-    """Keys to take from training, from 1 to 10,000; 0 means 100."""
+    """Keys to take from training at random, from 1 to 10,000; 0 means 100. Those where things go wrong most come on top."""
+    exact: _builtins.bool
+    """Floats must be equal to the last bit; else within 1e-9 relative."""
     @_builtins.property
     def index_key(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Its columns."""
@@ -974,10 +977,11 @@ class VerifyRequest(_message.Message):
         etl: _builtins.str = ...,
         index_key: _abc.Iterable[_builtins.str] | None = ...,
         sample: _builtins.int = ...,
+        exact: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etl", b"etl", "index_key", b"index_key", "query", b"query", "sample", b"sample"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etl", b"etl", "exact", b"exact", "index_key", b"index_key", "query", b"query", "sample", b"sample"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

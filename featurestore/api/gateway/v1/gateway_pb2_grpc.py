@@ -316,7 +316,8 @@ class FeatureStoreServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Verify(self, request, context):
-        """Serves sampled keys through the real path and compares them with training, by value.
+        """Serves sampled keys through the real path and compares them with training, by value; where they differ it says why.
+        The report is kept with the query, or the ETL.
 
         Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `KEYS_EMPTY`, `BAD_SAMPLE`, `ETL_OF_OTHER_QUERY`,
         `BAD_ID`, `ID_OF_OTHER_KIND`, `MISSING_ID`, `BAD_NAME`), NOT_FOUND (`UNKNOWN_QUERY`, `UNKNOWN_ETL`),

@@ -144,7 +144,8 @@ class FeatureStoreServiceStub:
     FAILED_PRECONDITION (`NOT_CACHEABLE`: its answers are never kept, and why; `QUERY_SCHEMA_CHANGED`).
     """
     Verify: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.VerifyRequest, _gateway_pb2.VerifyResponse]
-    """Serves sampled keys through the real path and compares them with training, by value.
+    """Serves sampled keys through the real path and compares them with training, by value; where they differ it says why.
+    The report is kept with the query, or the ETL.
 
     Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `KEYS_EMPTY`, `BAD_SAMPLE`, `ETL_OF_OTHER_QUERY`,
     `BAD_ID`, `ID_OF_OTHER_KIND`, `MISSING_ID`, `BAD_NAME`), NOT_FOUND (`UNKNOWN_QUERY`, `UNKNOWN_ETL`),
@@ -296,7 +297,8 @@ class FeatureStoreServiceAsyncStub(FeatureStoreServiceStub):
     FAILED_PRECONDITION (`NOT_CACHEABLE`: its answers are never kept, and why; `QUERY_SCHEMA_CHANGED`).
     """
     Verify: _aio.UnaryUnaryMultiCallable[_gateway_pb2.VerifyRequest, _gateway_pb2.VerifyResponse]  # type: ignore[assignment]
-    """Serves sampled keys through the real path and compares them with training, by value.
+    """Serves sampled keys through the real path and compares them with training, by value; where they differ it says why.
+    The report is kept with the query, or the ETL.
 
     Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `KEYS_EMPTY`, `BAD_SAMPLE`, `ETL_OF_OTHER_QUERY`,
     `BAD_ID`, `ID_OF_OTHER_KIND`, `MISSING_ID`, `BAD_NAME`), NOT_FOUND (`UNKNOWN_QUERY`, `UNKNOWN_ETL`),
@@ -529,7 +531,8 @@ class FeatureStoreServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _gateway_pb2.VerifyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_pb2.VerifyResponse, _abc.Awaitable[_gateway_pb2.VerifyResponse]]:
-        """Serves sampled keys through the real path and compares them with training, by value.
+        """Serves sampled keys through the real path and compares them with training, by value; where they differ it says why.
+        The report is kept with the query, or the ETL.
 
         Errors: INVALID_ARGUMENT (`UNKNOWN_KEY_COLUMN`, `KEY_TYPE`, `KEYS_EMPTY`, `BAD_SAMPLE`, `ETL_OF_OTHER_QUERY`,
         `BAD_ID`, `ID_OF_OTHER_KIND`, `MISSING_ID`, `BAD_NAME`), NOT_FOUND (`UNKNOWN_QUERY`, `UNKNOWN_ETL`),
