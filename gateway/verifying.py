@@ -61,7 +61,7 @@ class Verifications:
         self._catalog = catalog
         self._extraction = extraction
         self._verify_saves = verify_saves
-        self._waiting: dict[tuple[str, tuple[str, ...]], Saved] = {}
+        self._waiting: dict[tuple[str, tuple[str, ...]], tuple[float, Saved]] = {}  # and from when on
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -84,7 +84,8 @@ class Verifications:
         if len(self._waiting) >= _MOST_WAITING:
             log.warning("%s is not verified: %d others wait", saved.id, _MOST_WAITING)
             return
-        self._waiting.setdefault((saved.id, saved.index_key), saved)
+        begin = asyncio.get_running_loop().time() + _SETTLE_SECONDS
+        self._waiting.setdefault((saved.id, saved.index_key), (begin, saved))
         self._woken.set()
 
     async def keep(self, public_id: str, index_key: tuple[str, ...], report: VerifyReport) -> None:
@@ -102,11 +103,13 @@ class Verifications:
     async def _run(self) -> None:
         while True:
             await self._woken.wait()
-            await asyncio.sleep(_SETTLE_SECONDS)
-            if self._waiting:
-                await self._verify(self._waiting.pop(next(iter(self._waiting))))
-            else:
+            if not self._waiting:
                 self._woken.clear()
+                continue
+            key, (begin, saved) = next(iter(self._waiting.items()))
+            await asyncio.sleep(begin - asyncio.get_running_loop().time())
+            if self._waiting.pop(key, None) is not None:  # else somebody asked for it meanwhile
+                await self._verify(saved)
 
     async def _verify(self, saved: Saved) -> None:
         query = saved.query

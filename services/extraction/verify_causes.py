@@ -196,7 +196,9 @@ def _when_new(inputs: Sequence[pa.Table], now: float) -> float:
         for column in rows.columns:
             if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
                 seconds = column.cast(pa.timestamp("s"), safe=False).cast(pa.int64())
-                newest += filter(None, [pc.max(seconds.filter(pc.less(seconds, int(now)))).as_py()])
+                seconds = seconds.filter(pc.less(seconds, int(now)))
+                if len(seconds):
+                    newest.append(pc.max(seconds).as_py())
     return max(newest) + 3600.0 if newest else now - _FAR
 
 

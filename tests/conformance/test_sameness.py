@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -236,3 +237,27 @@ def test_verify_without_a_key_to_check_is_a_failure(store: Store, fresh: Callabl
     query = store.query_train(f"SELECT k FROM feature_store.{table}", save=True, index_key="k").query_id
     report = store.verify(query, index_key="k")
     assert (report.consistent, report.agreed) == (False, report.checked)
+
+
+def test_a_save_with_an_index_key_is_verified_by_itself_and_shown_with_what_was_saved(
+    store: Store, fresh: Callable[[str], str], world: World
+) -> None:
+    table = fresh("verified")
+    store.publish(table, [{"user_id": k % 5, "amount": k / 8} for k in range(10)])
+    query = store.query_train(
+        f"SELECT user_id, amount FROM feature_store.{table}", save=True, index_key="user_id"
+    ).query_id
+    honest = store.extract_train(query, world.script("good.py"), save=True, index_key="user_id").etl_id
+    broken = store.extract_train(query, world.script("breaks_contract.py"), save=True).etl_id
+    assert store.get_etl(broken).verified == ()
+    store.verify(query, broken, index_key="user_id", sample=5)  # as with an index key, but now
+    ends = time.monotonic() + 90
+    while not (store.get_query(query).verified and store.get_etl(honest).verified):
+        assert time.monotonic() < ends
+        time.sleep(0.2)
+    (of_query,) = store.get_query(query).verified
+    assert (of_query.consistent, of_query.index_key, of_query.checked) == (True, ("user_id",), 7)
+    assert of_query.verified_at is not None
+    listed = {etl.etl_id: etl.verified for etl in store.list_etls()}
+    assert [each.summary for each in listed[honest]] == ["7 of 7 keys agree"]
+    assert [list(each.causes) for each in listed[broken]] == [["CONTRACT"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -16,6 +17,7 @@ from featurestore.model.serving import Answer, AnswerFormat, EtlRun, Keys
 from featurestore.model.verifying import Difference, VerifyReport
 from services.extraction.extraction import ExtractionService
 from services.extraction.git_transport import GitSettings
+from services.extraction.verify_choice import KeyChoice
 from services.extraction.verify_keys import KeyIndex, KeySample, distinct, made_up, rows_of_keys
 from services.extraction.worker_types import WorkerLimits
 from services.realtime.realtime import RealtimeService
@@ -25,7 +27,8 @@ from tests.support.realtime_rows import new_id, opened, rows_of
 SCHEMA = pa.schema(
     [("user_id", pa.int64()), ("day", pa.date32()), ("kind", pa.string()), ("amount", pa.float64())]
 )
-SQL = "SELECT * FROM feature_store.events"
+EVENTS = "feature_store.events"
+SQL = f"SELECT * FROM {EVENTS}"
 USERS = 40
 
 
@@ -303,6 +306,134 @@ async def test_what_cannot_be_verified_is_refused(extraction, realtime, key, sam
     with pytest.raises(InvalidArgument) as refused:
         await verify(extraction, realtime, key=key, sample=sample)
     assert refused.value.reason == reason
+
+
+# --- behind the store's back ---
+
+
+async def test_a_row_changed_in_the_warehouse_one_removed_there_and_one_added_in_realtime_are_each_named(
+    extraction, realtime
+):
+    await verify(extraction, realtime, sample=1)  # the warehouse holds all now
+    with extraction._warehouse._connection.cursor() as warehouse:
+        warehouse.execute(f"UPDATE {EVENTS} SET amount = 99.5 WHERE user_id = 7 AND amount = 0.875")
+        warehouse.execute(f"DELETE FROM {EVENTS} WHERE user_id = 11 AND amount = 1.375")
+    with realtime._realtime._lane._cursor.cursor() as hot:
+        hot.execute(f"INSERT INTO {EVENTS} VALUES (13, DATE '1970-01-05', 'added', 0.5)")
+    report = await verify(extraction, realtime, sample=USERS)
+    assert report.checked - report.agreed == 3
+    assert [(each.key, each.column, each.cause) for each in report.differences] == [
+        ("7", "amount", "DATA_DIFFERS"),
+        ("11", "", "DATA_DIFFERS"),
+        ("13", "", "DATA_DIFFERS"),
+    ]
+    changed, removed, added = report.differences
+    assert (changed.trained, changed.served) == ("99.5", "0.875")
+    assert removed.trained == ""
+    assert "1.375" in removed.served
+    assert added.trained == ""
+    assert "added" in added.served
+
+
+async def test_under_an_etl_other_rows_are_named_by_the_querys_columns(extraction, realtime, tmp_path):
+    run = await saved(extraction, realtime, tmp_path, WITH_KEY)
+    with extraction._warehouse._connection.cursor() as warehouse:
+        warehouse.execute(f"UPDATE {EVENTS} SET kind = 'changed' WHERE user_id = 7")  # which the ETL drops
+    report = await verify(extraction, realtime, etl=run, sample=USERS)
+    assert {(each.key, each.column, each.cause) for each in report.differences} == {
+        ("7", "kind", "DATA_DIFFERS")
+    }
+
+
+@pytest.mark.parametrize(
+    ("sql", "cause"),
+    [
+        ("SELECT user_id, first(amount) AS x FROM feature_store.events GROUP BY 1", "ORDER_DEPENDENT"),
+        ("SELECT user_id, amount, now() AS x FROM feature_store.events", "TIME_DEPENDENT"),
+    ],
+)
+async def test_what_differs_in_a_query_that_hangs_on_ties_or_on_the_clock_has_that_cause(
+    extraction, realtime, sql, cause
+):
+    realtime.tamper = lambda key, batch: (
+        batch
+        if key != (7,)
+        else batch.set_column(batch.num_columns - 1, "x", pa.nulls(batch.num_rows, batch["x"].type))
+    )
+    report = await verify(extraction, realtime, sql=sql, sample=USERS)
+    assert "7" in {each.key for each in report.differences}
+    assert {(each.column, each.cause) for each in report.differences} == {("x", cause)}
+
+
+# --- floats ---
+
+
+def _one_bit_off(key: tuple[object, ...], batch: pa.RecordBatch) -> pa.RecordBatch:
+    values = [
+        value if value is None else math.nextafter(value, math.inf) for value in batch["amount"].to_pylist()
+    ]
+    return batch.set_column(3, "amount", pa.array(values, pa.float64())) if key == (7,) else batch
+
+
+async def test_a_last_bit_is_a_difference_only_if_that_is_asked_for(extraction, realtime):
+    realtime.tamper = _one_bit_off
+    form = await form_of(realtime)
+    near = await extraction.verify("qry_x", form, None, ("user_id",), USERS)
+    assert near.consistent
+    assert not near.exact
+    assert 0 < near.float_values - near.float_values_bitwise_equal <= 5
+    assert 0 < near.largest_error < 1e-15
+    exact = await extraction.verify("qry_x", form, None, ("user_id",), USERS, exact=True)
+    assert exact.exact
+    assert {(each.key, each.column) for each in exact.differences} == {("7", "amount")}
+    assert (exact.float_values, exact.float_values_bitwise_equal, exact.largest_error) == (
+        near.float_values,
+        near.float_values_bitwise_equal,
+        near.largest_error,
+    )
+
+
+# --- the keys ---
+
+
+async def test_keys_where_things_go_wrong_most_are_always_among_the_checked_ones(extraction, realtime):
+    many = {"user_id": [900] * 50, "day": [100] * 50, "kind": ["x"] * 50, "amount": [1.0] * 50}
+    nasty = {
+        "user_id": [901, 902, 903, 904],
+        "day": [200, None, 100, -300],
+        "kind": ["x", "x", None, "x"],
+        "amount": [1.0, 1.0, 1.0, None],
+    }
+    await realtime.publish(new_id(), [rows_of("events", rows, schema=SCHEMA) for rows in (many,)])
+    await realtime.publish(new_id(), [rows_of("events", nasty, schema=SCHEMA)])
+    sql = f"SELECT * FROM {EVENTS} WHERE user_id >= 900 OR (day IS NOT NULL AND kind IS NOT NULL AND amount IS NOT NULL)"
+    report = await verify(extraction, realtime, sql=sql, sample=1)
+    assert report.consistent
+    asked = {key[0] for key in realtime.asked}
+    assert {
+        900,
+        901,
+        902,
+        903,
+        904,
+    } <= asked  # most rows; newest day; no day; no kind; no amount, and the oldest day
+
+
+async def test_the_key_with_fewest_rows_is_chosen_and_ties_and_null_keys_do_no_harm(realtime):
+    form = await form_of(realtime, f"SELECT user_id, day FROM {EVENTS}")
+    chosen = KeyChoice(form, ("user_id",), 1, seed=1)
+    schema = chosen.form.schema
+    for batch in (
+        [(None, 99, 999, 9, 9), (1, 5, 0, 2, 1), (2, 1, 1000, None, None)],
+        [(3, 9, 200, 8, 3), (4, 5, 0, 3, 0)],
+    ):
+        columns = [
+            pa.array(values, field.type)
+            for values, field in zip(zip(*batch, strict=True), schema, strict=True)
+        ]
+        chosen.add(pa.RecordBatch.from_arrays(columns, schema=schema))
+    # 3 has most rows and the newest day, 2 the fewest and nothing but nulls, 4 the oldest day.
+    assert {2, 3, 4} <= set(chosen.keys()["user_id"].to_pylist()) <= {1, 2, 3, 4}
 
 
 # --- with an ETL ---

@@ -227,6 +227,22 @@ def test_verify_ends_with_how_many_keys_agree(etl, store):
     assert report["differences"] == []
 
 
+def test_verify_to_the_last_bit_tells_how_near_the_floats_are_and_the_report_is_kept(store):
+    command = ("verify", "spending", "doubled", "--index-key", "user_id", "--exact", "--store", store)
+    ran = run(*command)
+    assert ran.code == 0, ran.out + ran.err
+    assert "floats compared to the last bit: 100.00% equal to the last bit" in ran.out
+    (report,) = run(*command, "--json").rows
+    assert report["exact"] is True
+    assert report["bitwise_equal"] == 1.0
+    assert report["largest_error"] == 0.0
+    assert report["float_values"] > 0
+    (etl,) = run("etls", "--json", "--store", store).rows
+    (kept,) = etl["verified"]
+    assert (kept["index_key"], kept["exact"], kept["agreed"]) == (["user_id"], True, report["agreed"])
+    assert f"{report['agreed']} of {report['checked']} keys agree" in run("etls", "--store", store).out
+
+
 def test_verify_fails_when_there_is_nothing_to_compare(store):
     sql = "SELECT user_id FROM feature_store.users WHERE user_id < 0"
     assert run("query", "train", sql, "--save", "--name", "nobody", "--store", store).code == 0

@@ -8,8 +8,10 @@ from decimal import Decimal
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from featurestore.engine.compare import differences
+from featurestore.engine.compare import Floats, compare, differences
 
 
 def table(**columns: list[object]) -> pa.Table:
@@ -124,3 +126,53 @@ def test_many_rows_whose_sums_differ_in_their_last_bits_are_paired_quickly():
     assert differences(table(a=values, b=[0.1] * 10_000), table(a=noisy, b=[0.1 + 1e-16] * 10_000)) == []
     noisy[5] += 1.0
     assert len(differences(table(a=values), table(a=noisy))) == 1
+
+
+def test_to_the_last_bit_a_float_is_equal_to_itself_only_and_a_zero_has_a_sign():
+    apart = table(a=[1.0, 0.0, 5.0], k=[1, 2, 3]), table(a=[1.0 + 2**-52, -0.0, 5.0], k=[1, 2, 3])
+    assert compare(*apart).mismatches == []
+    found = compare(*apart, exact=True).mismatches
+    assert [(each.column, each.trained, each.served) for each in found] == [
+        ("a", "1.0", "1.0000000000000002"),
+        ("a", "0.0", "-0.0"),
+    ]
+    nothing = pa.table({"a": pa.array([None, math.nan], pa.float64())})
+    assert (
+        compare(nothing, pa.table({"a": pa.array([math.nan, None], pa.float64())}), exact=True).mismatches
+        == []
+    )
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_how_near_floats_are_is_told_whether_they_are_equal_or_not(exact):
+    left = table(k=[1, 2, 3, 4], a=[1.0, 2.0, math.inf, None], b=[[8.0], [8.0], [8.0], [8.0]])
+    right = table(k=[1, 2, 3, 4], a=[1.0, 2.0 * (1 + 2**-40), math.inf, None], b=[[8.0], [8.0], [8.0], [6.0]])
+    found = compare(left, right, exact=exact)
+    assert {each.column for each in found.mismatches} == ({"a", "b"} if exact else {"b"})
+    assert (found.floats.values, found.floats.bitwise) == (6, 4)
+    assert found.floats.largest_error == 0.25
+
+
+def test_the_error_of_numbers_far_apart_is_finite():
+    floats = Floats()
+    floats.pair(1.7e308, -1.7e308)
+    floats.pair(math.inf, 1.0)
+    assert (floats.values, floats.bitwise, floats.largest_error) == (1, 0, 2.0)
+
+
+FLOATS = st.sampled_from([0.0, -0.0, 1.0, 1.0 + 2**-52, math.inf, math.nan, None])
+ROWS = st.lists(st.tuples(st.sampled_from([1, 2, None]), FLOATS), max_size=6)
+
+
+@given(ROWS, ROWS)
+def test_to_the_last_bit_two_tables_are_equal_if_and_only_if_their_sorted_rows_print_the_same(left, right):
+    def as_table(rows: list[tuple[int | None, float | None]]) -> pa.Table:
+        keys, floats = zip(*rows, strict=True) if rows else ((), ())
+        return pa.table({"k": pa.array(keys, pa.int64()), "x": pa.array(floats, pa.float64())})
+
+    def oracle(rows: list[tuple[int | None, float | None]]) -> list[str]:
+        return sorted(f"{key} {None if x is None or math.isnan(x) else x.hex()}" for key, x in rows)
+
+    found = compare(as_table(left), as_table(right), exact=True)
+    assert (not found.mismatches) == (oracle(left) == oracle(right))
+    assert found.floats.bitwise <= found.floats.values

@@ -15,8 +15,8 @@ from tests.e2e.sameness.corpus import HONEST, SKEWED, Script
 from tests.support.git_repos import GitRepo
 
 COLUMNS = "user_id, payment_id, moment, born, kind, amount, fee, n"
-FEW_HONEST = ("mean_of_the_user", "running_sum_in_the_promised_order")
-FEW_SKEWED = ("frame_mean", "today", "random", "order", "one_hot", "row_numbers")
+FEW_HONEST = ("running_sum_in_the_promised_order",)
+FEW_SKEWED = ("frame_mean", "today", "random", "one_hot")
 
 
 @dataclass
@@ -48,7 +48,7 @@ def payments() -> list[dict[str, object]]:
                 "moment": start + dt.timedelta(hours=number * 37 % 9000, minutes=number),
                 "born": start - dt.timedelta(days=7000 + user * 100),
                 "kind": "a" if user == 0 else None if number % 11 == 0 else "abc"[number % 3],
-                "amount": None if number % 9 == 0 else (number * 13 % 101) / 8,
+                "amount": None if number % 9 == 0 else (number * 13 % 101) / 10,
                 "fee": (number * 7 % 53) / 8,
                 "n": None if user % 4 == 1 else number % 5,
             }
