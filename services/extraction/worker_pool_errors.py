@@ -44,10 +44,10 @@ def bad_result(why: str) -> Internal:
     return Internal("ETL_BAD_RESULT", f"the ETL's worker process gave an unusable answer: {why}", why=why)
 
 
-def crashed(path: str, returncode: int | None) -> Internal:
+def crashed(path: str, returncode: int) -> Internal:
     """The error for a worker that ended by itself; its output is in the server's log."""
-    how = "signal" if returncode is not None and returncode < 0 else "exit code"
-    number = abs(returncode) if returncode is not None else "unknown"
+    how = "signal" if returncode < 0 else "exit code"
+    number = str(abs(returncode))
     return Internal(
         "ETL_CRASH",
         f"the ETL's worker process ended with {how} {number} while it ran {path}",

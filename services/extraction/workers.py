@@ -132,7 +132,8 @@ class WorkerPool:
             ResourceExhausted: `ETL_OUTPUT`, `ETL_MEMORY`.
             PermissionDenied: `ETL_SANDBOX`: the script tried what the seal forbids; details as `ETL_EXCEPTION`.
             DeadlineExceeded: `ETL_TIMEOUT`; the worker is killed.
-            Unavailable: `ETL_BUSY`: no worker was free in time, or the pool is closing.
+            Unavailable: `ETL_BUSY`: no worker was free in time, the process that workers come from died, or the pool
+                is closing.
             Internal: `ETL_CRASH`, `ETL_BAD_RESULT`.
         """
         if contract is None and len(batches) != 1:
@@ -210,6 +211,8 @@ class WorkerPool:
             returncode = await worker.wait()
             if self._closed:
                 raise _closing() from error
+            if returncode is None:  # its zygote died and took it along, which is not the script's doing
+                raise _taken_along(code) from error
             _log.warning(
                 "the ETL worker of %s ended with %s; it printed: %s", code.path, returncode, worker.printed
             )
@@ -363,6 +366,14 @@ def _late(code: EtlCode, seconds: float, *, started: bool) -> FeatureStoreError:
         f"no ETL worker was free for {code.path} within {seconds:g} s; try again",
         path=code.path,
         seconds=f"{seconds:g}",
+    )
+
+
+def _taken_along(code: EtlCode) -> Unavailable:
+    return Unavailable(
+        "ETL_BUSY",
+        f"the process that ETL workers come from ended while one ran {code.path}; it is started again, try again",
+        path=code.path,
     )
 
 
