@@ -89,7 +89,8 @@ def index(cursor: duckdb.DuckDBPyConnection, tables: Tables) -> None:
 def reduce(changes: Sequence[Put | Remove], definition: TableDefinition) -> tuple[pa.Table, pa.Table]:
     """What is left when only the last change of each primary key counts: (rows to put, keys to remove)."""
     key = list(definition.primary_key)
-    puts = [_as_stored(change, definition) for change in changes if isinstance(change, Put)]
+    changes = [_as_stored(change, definition) for change in changes]
+    puts = [change.rows for change in changes if isinstance(change, Put)]
     rows = _concat(puts) if puts else definition.schema.empty_table()
     keys = _concat(
         [change.rows.select(key) if isinstance(change, Put) else change.keys for change in changes]
@@ -137,7 +138,8 @@ def _flush(
     for name, changes in waiting.items():
         definition = tables[name]
         if not definition.primary_key:
-            rows = _concat([_as_stored(change, definition) for change in changes if isinstance(change, Put)])
+            puts = [_as_stored(change, definition) for change in changes]
+            rows = _concat([put.rows for put in puts if isinstance(put, Put)])
             _insert(cursor, rows, definition, "INSERT")
             continue
         rows, removed = reduce(changes, definition)
@@ -176,11 +178,12 @@ def _insert_sql(definition: TableDefinition, verb: str) -> str:
     return f"{verb} INTO {qualified(definition.name)} SELECT * FROM {_INCOMING}"
 
 
-def _as_stored(put: Put, definition: TableDefinition) -> pa.Table:
-    """The rows; those of a frame may have come with another nullability than the table's."""
-    rows, schema = put.rows, definition.schema
-    same = rows.schema == schema or rows.schema.types != schema.types
-    return rows if same else pa.Table.from_arrays(rows.columns, schema=schema)
+def _as_stored(change: Put | Remove, definition: TableDefinition) -> Put | Remove:
+    """The change; rows of a frame may have come with another nullability than the table's."""
+    schema = definition.schema
+    if isinstance(change, Remove) or change.rows.schema == schema or change.rows.schema.types != schema.types:
+        return change
+    return Put(change.table, pa.Table.from_arrays(change.rows.columns, schema=schema))
 
 
 def _last_positions(keys: pa.Table) -> pa.ChunkedArray | None:
