@@ -31,6 +31,7 @@ from featurestore.model.table import Operation, Published, Version
 from services.realtime import proposals
 from services.realtime.cache import AnswerCache
 from services.realtime.callers import Entry, Verdict, settle
+from services.realtime.compaction import Compaction
 from services.realtime.indexes import IndexedColumn, Indexes
 from services.realtime.judging import Accepted, Judge
 from services.realtime.log import AppendFailedError, Log, Record
@@ -78,6 +79,7 @@ class Lane:
         *,
         indexes: Indexes | None = None,
         cache: AnswerCache | None = None,
+        compaction: Compaction | None = None,
         limits: LaneLimits | None = None,
         on_advance: Callable[[], object] = lambda: None,
         die: Callable[[str], None] = exit_process,
@@ -89,6 +91,7 @@ class Lane:
             tables: the definitions as of the log's end.
             indexes: those of the same database.
             cache: answers from the same database; told of every write.
+            compaction: knows which tables are to be looked at.
             on_advance: called in the lane's thread after each commit.
             die: called when only a restart can tell what the log holds.
         """
@@ -97,6 +100,7 @@ class Lane:
         self._tables = tables
         self._indexes = indexes or Indexes(log, OpenReads())
         self._cache = cache or AnswerCache(0)
+        self._compaction = compaction or Compaction()
         self._wanted: deque[tuple[IndexedColumn, Future[None]]] = deque()
         self._redefining = False
         self._sequence = log.last_sequence
@@ -223,6 +227,7 @@ class Lane:
             try:
                 self._process(group)
                 self._tend_indexes()
+                self._tend_tables()
             except Exception:
                 _logger.exception("the writer lane met an error of ours")
                 self._stop("the writer lane met an error of ours; see the log of the server")
@@ -242,6 +247,11 @@ class Lane:
         self._take_wanted()
         if self._indexes.due_in == 0 and self._refusal is None:
             self._indexes.build_next(self._cursor, self._tables)
+
+    def _tend_tables(self) -> None:
+        """Write one table anew at the most, if it holds more dead rows than live ones."""
+        if self._compaction.due and self._refusal is None:
+            self._compaction.tend(self._cursor, self._tables, self._indexes.statements)
 
     def _process(self, group: list[Entry]) -> None:
         if self._refusal is not None:
@@ -354,6 +364,7 @@ class Lane:
         self._sequence = self._log.last_sequence
         if redefined:
             self._indexes.redefined(after)
+        self._compaction.note(operation for judged in batch for operation in judged.operations)
         settle(
             [
                 (judged.entry, Published(judged.record.row_count, Version(self._log.log_id, sequence)))
