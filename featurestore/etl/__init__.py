@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, ClassVar
 if TYPE_CHECKING:  # services import this package too, and they never load pandas
     import pandas as pd
 
+    from featurestore.etl.declarations import Granularity
+
 __all__ = ["AbstractEtl"]
 
 
@@ -36,9 +38,15 @@ class AbstractEtl(ABC):
             `timedelta64`; decimals, times, lists and structs are Python objects.
         output_types: Arrow types of output columns by name, such as `{"ratio": "double", "wait": "duration[us]"}`.
             Needed only for columns whose type the training rows don't show: all null, or no rows at all.
+        granularity: what one result depends on: "rows", each row alone; "key", the rows of one index value; "frame",
+            all rows.
+        pure: True if the same rows always give the same result: no clock, no random numbers. Results may be kept
+            then.
     """
 
     output_types: ClassVar[Mapping[str, str]] = {}
+    granularity: ClassVar[Granularity] = "frame"
+    pure: ClassVar[bool] = False
 
     def __init__(self, df: pd.DataFrame) -> None:
         self.df = df

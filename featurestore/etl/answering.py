@@ -31,7 +31,10 @@ class Answering:
         return self._script is not None
 
     def answer(self, header: dict[str, Any], body: pa.Buffer) -> tuple[dict[str, Any], list[pa.Table]]:
-        """The header of a reply, and the tables that follow it: none if the script failed."""
+        """The header of a reply, and the tables that follow it: none if the script failed.
+
+        A request without batches only loads the script, to tell what it declares.
+        """
         try:
             try:
                 if self._script is None:
@@ -77,6 +80,9 @@ def output_too_large(limit: int) -> ScriptFailed:
 
 
 def _run(script: Script, header: dict[str, Any], body: pa.Buffer) -> tuple[dict[str, Any], list[pa.Table]]:
+    declared = script.declared.as_dict()
+    if not header["batches"]:
+        return {"declared": declared}, []
     contract = schema_from_text(header["contract"]) if header["contract"] else None
     results: list[pa.Table] = []
     undecided: tuple[str, ...] = ()
@@ -91,4 +97,5 @@ def _run(script: Script, header: dict[str, Any], body: pa.Buffer) -> tuple[dict[
         if size > header["output_bytes"]:
             raise output_too_large(header["output_bytes"])
         results.append(features)
-    return {"batches": [len(table.to_batches()) for table in results], "undecided": undecided}, results
+    counts = [len(table.to_batches()) for table in results]
+    return {"declared": declared, "batches": counts, "undecided": undecided}, results

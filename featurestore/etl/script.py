@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import ModuleType, TracebackType
 
@@ -14,7 +13,7 @@ import pyarrow as pa
 import featurestore.etl
 from featurestore.etl import AbstractEtl
 from featurestore.etl.contract import Difference
-from featurestore.etl.type_text import parse_type
+from featurestore.etl.declarations import BadDeclaration, line_of, read, read_output_types
 from featurestore.etl.types import (
     ContractBroken,
     UnsupportedColumn,
@@ -47,8 +46,12 @@ class ScriptFailed(Exception):
 class Script:
     """A loaded script.
 
+    Attributes:
+        declared: what its class declares.
+
     Raises:
-        ScriptFailed: `source`, or as a run does: the text does not compile, raises, or has no such ETL class.
+        ScriptFailed: `source`, or as a run does: the text does not compile, raises, has no such ETL class, or one
+            that declares what can't be.
     """
 
     def __init__(self, source: str, path: str, class_name: str, *, sealed: bool) -> None:
@@ -77,8 +80,13 @@ class Script:
             exec(code, module.__dict__)  # noqa: S102 - running the script is the job of this process
         except BaseException as error:  # SystemExit too: whatever a script raises is its own
             raise self._raised(error) from error
-        self._class = self._find(module, class_name)
-        self._declared = self._declarations()
+        self._class = self._find(module, source, class_name)
+        try:
+            self.declared = read(self._class, "pandas")
+            self._output_types = read_output_types(self._class)
+        except BadDeclaration as error:
+            line = line_of(source, class_name, error.attribute)
+            raise self._unusable(f"{error}, at line {line} of {path}", line) from error
 
     def run(self, table: pa.Table, contract: pa.Schema | None) -> tuple[pa.Table, tuple[str, ...]]:
         """The script's features of these rows, and without a contract the columns whose type they don't decide.
@@ -103,7 +111,7 @@ class Script:
             )
         try:
             features = from_pandas(
-                result, input_schema=table.schema, contract=contract, output_types=self._declared
+                result, input_schema=table.schema, contract=contract, output_types=self._output_types
             )
         except UnsupportedColumn as error:
             message = f"the result of {self._path} can't be kept: {error}"
@@ -115,32 +123,20 @@ class Script:
         if contract is not None:
             return features, ()
         return features, undecided_columns(
-            result, features, input_schema=table.schema, output_types=self._declared
+            result, features, input_schema=table.schema, output_types=self._output_types
         )
 
-    def _find(self, module: ModuleType, class_name: str) -> type[AbstractEtl]:
+    def _find(self, module: ModuleType, source: str, class_name: str) -> type[AbstractEtl]:
         found = getattr(module, class_name, None)
         if not isinstance(found, type):
-            raise self._unusable(f"{self._path} has no class {class_name}", 1)
-        line = _line_of(found)
-        if not issubclass(found, AbstractEtl):
-            raise self._unusable(f"class {class_name} in {self._path} is no subclass of AbstractEtl", line)
-        if inspect.isabstract(found):
-            raise self._unusable(f"class {class_name} in {self._path} has no extract()", line)
-        return found
-
-    def _declarations(self) -> dict[str, pa.DataType]:
-        types: object = self._class.output_types
-        if not isinstance(types, Mapping):
-            raise self._unusable(f"output_types in {self._path} must be a dict", _line_of(self._class))
-        declared: dict[str, pa.DataType] = {}
-        for column, text in types.items():
-            try:
-                declared[column] = parse_type(str(text))
-            except ValueError as error:
-                where = f"output_types[{column!r}] in {self._path}"
-                raise self._unusable(f"{where}: {error}", _line_of(self._class)) from error
-        return declared
+            wrong = f"{self._path} has no class {class_name}"
+        elif not issubclass(found, AbstractEtl):
+            wrong = f"class {class_name} in {self._path} is no subclass of AbstractEtl"
+        elif inspect.isabstract(found):
+            wrong = f"class {class_name} in {self._path} has no extract()"
+        else:
+            return found
+        raise self._unusable(wrong, line_of(source, class_name))
 
     def _unusable(self, message: str, line: int) -> ScriptFailed:
         return ScriptFailed("source", message, {"path": self._path, "line": str(line)})
@@ -178,12 +174,6 @@ def _last_line(traceback: TracebackType | None, path: str) -> int:
             line = traceback.tb_lineno
         traceback = traceback.tb_next
     return line
-
-
-def _line_of(cls: type) -> int:
-    """Where a class's first method stands; 1 if it has none. Its own line is not kept by Python 3.11."""
-    lines = [value.__code__.co_firstlineno for value in vars(cls).values() if inspect.isfunction(value)]
-    return min(lines, default=1)
 
 
 def _text(error: BaseException) -> str:

@@ -210,11 +210,11 @@ async def test_the_next_call_works_after_an_exception_of_the_script(pool):
     [
         ("x = 1\nclass Etl(:\n", "2", "not Python"),
         ("x = 1\n", "1", "no class Etl"),
-        ("class Etl:\n    def extract(self):\n        return 1\n", "2", "no subclass of AbstractEtl"),
-        ("from etl_abc import AbstractEtl\nclass Etl(AbstractEtl):\n    pass\n", "1", "no extract()"),
+        ("\nclass Etl:\n    def extract(self):\n        return 1\n", "2", "no subclass of AbstractEtl"),
+        ("from etl_abc import AbstractEtl\nclass Etl(AbstractEtl):\n    pass\n", "2", "no extract()"),
         (
             "from etl_abc import AbstractEtl\nclass Etl(AbstractEtl):\n    def extract(self): ...\n    output_types = {'a': 'x'}\n",
-            "3",
+            "4",
             "output_types['a']",
         ),
     ],
