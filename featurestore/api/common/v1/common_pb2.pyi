@@ -562,6 +562,7 @@ class AnswerInfo(_message.Message):
     CONTRACT_SHA256_FIELD_NUMBER: _builtins.int
     DATA_VERSION_FIELD_NUMBER: _builtins.int
     FROM_CACHE_FIELD_NUMBER: _builtins.int
+    FEATURES_FROM_CACHE_FIELD_NUMBER: _builtins.int
     query_id: _builtins.str
     """The query, by id even where it was asked for by name."""
     etl_id: _builtins.str
@@ -571,7 +572,9 @@ class AnswerInfo(_message.Message):
     contract_sha256: _builtins.str
     """The schema that the answer was held to, in hex."""
     from_cache: _builtins.bool
-    """All of it came from the answer cache."""
+    """All of the query's rows came from the answer cache."""
+    features_from_cache: _builtins.bool
+    """The ETL was not run: it declares itself pure, and what it made of these very rows was kept."""
     @_builtins.property
     def data_version(self) -> Global___Version:
         """The answer shows at least this version; the lowest among the keys."""
@@ -585,10 +588,11 @@ class AnswerInfo(_message.Message):
         contract_sha256: _builtins.str = ...,
         data_version: Global___Version | None = ...,
         from_cache: _builtins.bool = ...,
+        features_from_cache: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["data_version", b"data_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blob_sha256", b"blob_sha256", "contract_sha256", b"contract_sha256", "data_version", b"data_version", "etl_id", b"etl_id", "from_cache", b"from_cache", "query_id", b"query_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blob_sha256", b"blob_sha256", "contract_sha256", b"contract_sha256", "data_version", b"data_version", "etl_id", b"etl_id", "features_from_cache", b"features_from_cache", "from_cache", b"from_cache", "query_id", b"query_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
