@@ -129,7 +129,7 @@ class EtlRuns:
             require_decided(result.undecided)
         if script is not None and contract is None:
             provenance = replace(script.provenance, libraries=dict(result.libraries))
-            script = replace(script, provenance=provenance)
+            script = replace(script, provenance=provenance, declared=result.declared or script.declared)
         return TrainedEtl(result, script)
 
     async def tables(self, run: EtlRun, inputs: Sequence[pa.Table | pa.RecordBatch]) -> list[pa.Table]:

@@ -12,7 +12,7 @@ import pytest
 from dulwich import porcelain
 
 from featurestore.model.errors import FailedPrecondition
-from featurestore.model.etl import EtlSource
+from featurestore.model.etl import Declarations, EtlSource
 from featurestore.model.query import QueryForm
 from featurestore.model.serving import Answer, AnswerFormat, EtlRun, KeyAnswer, Keys, Outcome
 from services.extraction.extraction import ExtractionService
@@ -97,6 +97,7 @@ def features(answer: Answer) -> list[dict]:
 
 async def test_the_features_of_a_pure_etl_are_made_once_of_the_same_rows(extraction, realtime, tmp_path):
     run = await saved(extraction, realtime, tmp_path, pure=True)
+    assert run.script.declared == Declarations(pure=True)
     first, second = [await serve(extraction, realtime, run, 1) for _ in range(2)]
     assert not first.info.features_from_cache
     assert second.info.features_from_cache
