@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import platform
+import sys
 from typing import Any
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from featurestore.etl.script import Script, ScriptFailed, failure_outside_the_script
-from featurestore.etl.types import from_pandas, to_pandas
 from featurestore.etl.wire import decode_tables, schema_from_text
 
 
@@ -31,7 +34,10 @@ class Answering:
         return self._script is not None
 
     def answer(self, header: dict[str, Any], body: pa.Buffer) -> tuple[dict[str, Any], list[pa.Table]]:
-        """The header of a reply, and the tables that follow it: none if the script failed."""
+        """The header of a reply, and the tables that follow it: none if the script failed.
+
+        A request without batches only loads the script, to tell what it declares.
+        """
         try:
             try:
                 if self._script is None:
@@ -44,19 +50,36 @@ class Answering:
 
 
 def libraries() -> dict[str, str]:
-    """The versions that a result depends on."""
-    return {
+    """The versions that a result depends on; that of polars where it is installed."""
+    versions = {
         "python": platform.python_version(),
         "pandas": pd.__version__,
         "pyarrow": pa.__version__,
         "numpy": np.__version__,
+        "duckdb": duckdb.__version__,
     }
+    if (polars := sys.modules.get("polars")) is not None:
+        versions["polars"] = polars.__version__
+    return versions
 
 
 def warm_up() -> None:
-    """Make pandas and pyarrow import what they import late, before a caller waits for it."""
+    """Make the libraries import what they import late, and open what can't be opened under a seal: DuckDB asks /proc.
+
+    Polars is loaded and not used: it would start threads, which a fork does not have.
+    """
     table = pa.table({"i": [1, None], "s": ["a", None], "f": [0.5, None], "b": [True, None]})
-    from_pandas(to_pandas(table), input_schema=table.schema)
+    for base, body in (
+        ("AbstractEtl", "def extract(self): return self.df"),
+        ("ArrowEtl", "def extract(self): return self.table"),
+        ("SqlEtl", "sql = 'select *, i + 1 as more from input order by i'"),
+    ):
+        source = f"from etl_abc import {base}\nclass Etl({base}):\n    {body}\n"
+        script = Script(source, "warm_up.py", "Etl", sealed=False)
+        features, _ = script.run(table, None)
+        script.run(table, features.schema)
+    with contextlib.suppress(ImportError):
+        importlib.import_module("polars")
 
 
 def as_json(failed: ScriptFailed) -> dict[str, Any]:
@@ -77,6 +100,9 @@ def output_too_large(limit: int) -> ScriptFailed:
 
 
 def _run(script: Script, header: dict[str, Any], body: pa.Buffer) -> tuple[dict[str, Any], list[pa.Table]]:
+    declared = script.declared.as_dict()
+    if not header["batches"]:
+        return {"declared": declared}, []
     contract = schema_from_text(header["contract"]) if header["contract"] else None
     results: list[pa.Table] = []
     undecided: tuple[str, ...] = ()
@@ -91,4 +117,5 @@ def _run(script: Script, header: dict[str, Any], body: pa.Buffer) -> tuple[dict[
         if size > header["output_bytes"]:
             raise output_too_large(header["output_bytes"])
         results.append(features)
-    return {"batches": [len(table.to_batches()) for table in results], "undecided": undecided}, results
+    counts = [len(table.to_batches()) for table in results]
+    return {"declared": declared, "batches": counts, "undecided": undecided}, results

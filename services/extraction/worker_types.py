@@ -9,6 +9,7 @@ from enum import Enum
 import pyarrow as pa
 
 from featurestore.etl.control import HEADER_BYTES, Caps
+from featurestore.etl.declarations import Declarations
 
 _IPC_SLACK = 2**20  # what the Arrow stream adds to its columns: schema, padding, offsets
 _CPU_PER_SECOND = 4  # a script may keep some threads busy
@@ -87,10 +88,12 @@ class EtlResult:
         tables: one per input, all of `schema`; checked in full.
         schema: the contract, or what training produced; every field nullable, no metadata.
         undecided: without a contract, the columns whose types the rows don't decide.
-        libraries: versions of python, pandas, pyarrow, numpy; empty if there was nothing to run on.
+        libraries: versions of what it ran with; empty if there was nothing to run on.
+        declared: by the script; None if there was nothing to run on.
     """
 
     tables: list[pa.Table]
     schema: pa.Schema
     undecided: tuple[str, ...] = ()
     libraries: dict[str, str] = field(default_factory=dict)
+    declared: Declarations | None = None

@@ -8,19 +8,20 @@ import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Self, TypeAlias, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar
 
 import pyarrow as pa
 
 from featurestore.etl import wire
-from featurestore.model.errors import DeadlineExceeded, FeatureStoreError, Internal, Unavailable
+from featurestore.etl.declarations import Declarations
+from featurestore.model.errors import Internal
 from featurestore.model.schema import plain
 from services.extraction import checking
 from services.extraction.launchers import PlainLauncher, SealedLauncher
-from services.extraction.worker_pool_errors import bad_result, crashed, reported
+from services.extraction.worker_pool_errors import bad_result, closing, crashed, late, reported, taken_along
 from services.extraction.worker_protocol import BadReply, Launcher, Worker, WorkerDied
 from services.extraction.worker_types import EtlCode, EtlResult, Sandbox, WorkerLimits
+from services.extraction.worker_use import Used
 
 _log = logging.getLogger(__name__)
 
@@ -28,28 +29,15 @@ _Key: TypeAlias = tuple[str, str, str]
 _Result = TypeVar("_Result")
 
 _INLINE_BYTES = 2**20  # more than this is encoded and checked in a thread
-
-
-@dataclass(slots=True)
-class _Used:
-    """How much a worker has done."""
-
-    calls: int = 0
-    seconds: float = 0.0
-    received_bytes: int = 0
-    last: float = 0.0
-
-    def add(self, seconds: float, received_bytes: int) -> None:
-        self.calls += 1
-        self.seconds += seconds
-        self.received_bytes += received_bytes
+_NOTHING = pa.py_buffer(b"")
+_KNOWN_SCRIPTS = 1_000  # whose declarations are remembered
 
 
 class WorkerPool:
     """Warm worker processes, kept by script, the longest unused making way.
 
-    An async context manager. `run` is all that callers need. Workers are sealed; `Sandbox.UNSAFE` starts plain
-    processes instead. Any error, or enough calls, and a worker makes way for a fresh one.
+    An async context manager. `run` and `declared` are all that callers need. Workers are sealed; `Sandbox.UNSAFE`
+    starts plain processes instead. Any error, or enough calls, and a worker makes way for a fresh one.
     """
 
     def __init__(self, limits: WorkerLimits | None = None, sandbox: Sandbox = Sandbox.SEALED) -> None:
@@ -57,7 +45,8 @@ class WorkerPool:
         self._launcher: Launcher = (
             PlainLauncher() if sandbox is Sandbox.UNSAFE else SealedLauncher(self._limits.caps)
         )
-        self._used: dict[Worker, _Used] = {}
+        self._declared: OrderedDict[_Key, Declarations] = OrderedDict()
+        self._used: dict[Worker, Used] = {}
         self._idle: OrderedDict[_Key, list[Worker]] = OrderedDict()
         self._busy: Counter[_Key] = Counter()
         self._spares: deque[asyncio.Task[Worker]] = deque()
@@ -154,7 +143,7 @@ class WorkerPool:
                     started = True
                     result = await self._ask(worker, code, asked, input_schema, contract)
         except TimeoutError as error:
-            raise _late(code, deadline_seconds, started=started) from error
+            raise late(code.path, deadline_seconds, started=started) from error
         answers = iter(result.tables)
         return EtlResult(
             [
@@ -164,7 +153,29 @@ class WorkerPool:
             result.schema,
             result.undecided,
             result.libraries,
+            result.declared,
         )
+
+    async def declared(self, code: EtlCode, *, deadline_seconds: float | None = None) -> Declarations:
+        """What a script declares of itself; it is loaded for that, once, and not run.
+
+        Args:
+            deadline_seconds: waiting for a worker included; None for what training has.
+
+        Raises:
+            FeatureStoreError: as `run`, where the script can't be loaded.
+        """
+        if (known := self._declared.get(_key(code))) is not None:
+            return known
+        seconds = self._limits.training_seconds if deadline_seconds is None else deadline_seconds
+        started = False
+        try:
+            async with asyncio.timeout(seconds), self._worker(code) as worker:
+                started = True
+                reply, _ = await self._exchange(worker, code, {"contract": None, "batches": []}, _NOTHING)
+                return self._declarations(code, reply)
+        except TimeoutError as error:
+            raise late(code.path, seconds, started=started) from error
 
     async def _ask(
         self,
@@ -176,43 +187,60 @@ class WorkerPool:
     ) -> EtlResult:
         size = sum(table.nbytes for table in tables)
         counts, body = await _run_blocking(size, wire.encode_tables, tables, input_schema)
-        header = {
-            "script": None
-            if worker.loaded
-            else {"source": code.source, "path": code.path, "class_name": code.class_name},
-            "contract": None if contract is None else wire.schema_to_text(contract),
-            "batches": counts,
-            "output_bytes": self._limits.output_bytes,
-        }
-        began = time.monotonic()
-        reply, stream = await worker.ask(header, body, body_limit=self._limits.reply_bytes)
-        self._used.setdefault(worker, _Used()).add(time.monotonic() - began, body.size)
-        worker.loaded = bool(reply.get("loaded"))
-        if "failed" in reply:
-            raise reported(reply["failed"])
+        header = {"contract": None if contract is None else wire.schema_to_text(contract), "batches": counts}
+        reply, stream = await self._exchange(worker, code, header, body)
         results, schema = await _run_blocking(
             stream.size, checking.checked, reply, stream, len(tables), contract
         )
         undecided = checking.names(reply.get("undecided", []))
-        return EtlResult(results, schema, undecided, worker.libraries)
+        return EtlResult(
+            results, schema, undecided, worker.libraries, declared=self._declarations(code, reply)
+        )
+
+    async def _exchange(
+        self, worker: Worker, code: EtlCode, header: dict[str, Any], body: pa.Buffer
+    ) -> tuple[dict[str, Any], pa.Buffer]:
+        """Send a request, with the script if the worker has none yet; what the script did wrong is raised."""
+        script = {"source": code.source, "path": code.path, "class_name": code.class_name}
+        whole = {
+            "script": None if worker.loaded else script,
+            "output_bytes": self._limits.output_bytes,
+            **header,
+        }
+        began = time.monotonic()
+        reply, stream = await worker.ask(whole, body, body_limit=self._limits.reply_bytes)
+        self._used.setdefault(worker, Used()).add(time.monotonic() - began, body.size)
+        worker.loaded = bool(reply.get("loaded"))
+        if "failed" in reply:
+            raise reported(reply["failed"])
+        return reply, stream
+
+    def _declarations(self, code: EtlCode, reply: dict[str, Any]) -> Declarations:
+        """What the script declared when it was loaded first: a later word can't change it."""
+        key = _key(code)
+        declared = self._declared.setdefault(key, checking.declarations(reply.get("declared")))
+        self._declared.move_to_end(key)
+        if len(self._declared) > _KNOWN_SCRIPTS:
+            self._declared.popitem(last=False)
+        return declared
 
     @asynccontextmanager
     async def _worker(self, code: EtlCode) -> AsyncIterator[Worker]:
         """A worker for this script alone; it goes back warm unless its state is in doubt."""
-        key = (code.blob_sha256, code.path, code.class_name)
+        key = _key(code)
         worker = await self._take(key)
         self._running.add(worker)
         keep = False
         try:
             yield worker
-            keep = not self._spent(worker)
+            keep = not self._used.get(worker, Used()).enough(self._limits)
         except WorkerDied as error:
             worker.terminate()
             returncode = await worker.wait()
             if self._closed:
-                raise _closing() from error
+                raise closing() from error
             if returncode is None:  # its zygote died and took it along, which is not the script's doing
-                raise _taken_along(code) from error
+                raise taken_along(code.path) from error
             _log.warning(
                 "the ETL worker of %s ended with %s; it printed: %s", code.path, returncode, worker.printed
             )
@@ -251,7 +279,7 @@ class WorkerPool:
                     self._wake()
                     raise
             await self._change()
-        raise _closing()
+        raise closing()
 
     def _warm(self, key: _Key) -> Worker | None:
         idle = self._idle.get(key, [])
@@ -263,15 +291,6 @@ class WorkerPool:
                 return worker
             self._end(worker)
         return None
-
-    def _spent(self, worker: Worker) -> bool:
-        """Whether it has worked enough. What it was sent counts too, because it may have kept all of it."""
-        used = self._used.get(worker, _Used())
-        return (
-            used.calls >= self._limits.calls_per_worker
-            or used.seconds >= self._limits.busy_seconds
-            or used.received_bytes >= self._limits.memory_bytes
-        )
 
     def _expire_later(self) -> None:
         if self._expiry is None:
@@ -325,7 +344,7 @@ class WorkerPool:
             if worker.alive and not self._closed:
                 return worker
             self._end(worker)
-        raise _closing()
+        raise closing()
 
     def _keep_a_spare(self) -> None:
         if not self._spares and not self._closed:
@@ -353,32 +372,9 @@ class WorkerPool:
         reaping.add_done_callback(self._reaping.discard)
 
 
-def _late(code: EtlCode, seconds: float, *, started: bool) -> FeatureStoreError:
-    if started:
-        return DeadlineExceeded(
-            "ETL_TIMEOUT",
-            f"{code.path} was not done after {seconds:g} s and was stopped; make it faster or raise the deadline",
-            path=code.path,
-            seconds=f"{seconds:g}",
-        )
-    return Unavailable(
-        "ETL_BUSY",
-        f"no ETL worker was free for {code.path} within {seconds:g} s; try again",
-        path=code.path,
-        seconds=f"{seconds:g}",
-    )
-
-
-def _taken_along(code: EtlCode) -> Unavailable:
-    return Unavailable(
-        "ETL_BUSY",
-        f"the process that ETL workers come from ended while one ran {code.path}; it is started again, try again",
-        path=code.path,
-    )
-
-
-def _closing() -> Unavailable:
-    return Unavailable("ETL_BUSY", "the ETL workers are being shut down; try again")
+def _key(code: EtlCode) -> _Key:
+    """Of the workers that have this script."""
+    return (code.blob_sha256, code.path, code.class_name)
 
 
 async def _run_blocking(size: int, work: Callable[..., _Result], *arguments: object) -> _Result:
