@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import platform
 from typing import Any
 
@@ -11,7 +13,6 @@ import pyarrow as pa
 
 from featurestore.etl.deciding import Deciding, ResultsDiffer
 from featurestore.etl.script import Script, ScriptFailed, failure_outside_the_script
-from featurestore.etl.types import from_pandas, to_pandas
 from featurestore.etl.wire import decode_tables, schema_from_text
 
 
@@ -58,9 +59,22 @@ def libraries() -> dict[str, str]:
 
 
 def warm_up() -> None:
-    """Make pandas and pyarrow import what they import late, before a caller waits for it."""
+    """Make the libraries import what they import late, and open what can't be opened under a seal: DuckDB asks /proc.
+
+    Polars is loaded and not used: it would start threads, which a fork does not have.
+    """
     table = pa.table({"i": [1, None], "s": ["a", None], "f": [0.5, None], "b": [True, None]})
-    from_pandas(to_pandas(table), input_schema=table.schema)
+    for base, body in (
+        ("AbstractEtl", "def extract(self): return self.df"),
+        ("ArrowEtl", "def extract(self): return self.table"),
+        ("SqlEtl", "sql = 'select *, i + 1 as more from input order by i'"),
+    ):
+        source = f"from etl_abc import {base}\nclass Etl({base}):\n    {body}\n"
+        script = Script(source, "warm_up.py", "Etl", sealed=False)
+        features, _ = script.run(table, None)
+        script.run(table, features.schema)
+    with contextlib.suppress(ImportError):
+        importlib.import_module("polars")
 
 
 def as_json(failed: ScriptFailed) -> dict[str, Any]:

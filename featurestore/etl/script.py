@@ -7,20 +7,15 @@ import sys
 from dataclasses import dataclass, field
 from types import ModuleType, TracebackType
 
-import pandas as pd
 import pyarrow as pa
 
 import featurestore.etl
-from featurestore.etl import AbstractEtl
+from featurestore.etl.bases import Etl
 from featurestore.etl.contract import Difference
 from featurestore.etl.declarations import BadDeclaration, line_of, read, read_output_types
-from featurestore.etl.types import (
-    ContractBroken,
-    UnsupportedColumn,
-    from_pandas,
-    to_pandas,
-    undecided_columns,
-)
+from featurestore.etl.kinds import NoFrame, runs_of
+from featurestore.etl.results import ContractBroken, UnsupportedColumn
+from featurestore.model.errors import FeatureStoreError
 
 _MODULE = "etl_script"
 _TEXT_LIMIT = 2000
@@ -80,10 +75,12 @@ class Script:
             exec(code, module.__dict__)  # noqa: S102 - running the script is the job of this process
         except BaseException as error:  # SystemExit too: whatever a script raises is its own
             raise self._raised(error) from error
-        self._class = self._find(module, source, class_name)
+        found = self._find(module, source, class_name)
+        self._sql_line = line_of(source, class_name, "sql")
         try:
-            self.declared = read(self._class, "pandas")
-            self._output_types = read_output_types(self._class)
+            self._runs = runs_of(found)
+            self.declared = read(found, self._runs.kind)
+            self._output_types = read_output_types(found)
         except BadDeclaration as error:
             line = line_of(source, class_name, error.attribute)
             raise self._unusable(f"{error}, at line {line} of {path}", line) from error
@@ -95,23 +92,22 @@ class Script:
             ScriptFailed: any kind but `source`.
         """
         try:
-            frame = to_pandas(table)
+            rows = self._runs.given(table)
         except UnsupportedColumn as error:
             raise ScriptFailed("input_type", f"the query's {error}", {"column": error.column}) from error
         try:
-            result: object = self._class(frame).extract()
-        except BaseException as error:
-            raise self._raised(error) from error
-        if not isinstance(result, pd.DataFrame):
-            found = type(result).__name__
+            made = self._runs.made(rows)
+        except NoFrame as error:
             raise ScriptFailed(
                 "no_frame",
-                f"extract() in {self._path} returned {found}; it must return a pandas DataFrame",
-                {"path": self._path, "type": found},
-            )
+                f"extract() in {self._path} returned {error}; it must return {self._runs.returns}",
+                {"path": self._path, "type": str(error)},
+            ) from error
+        except BaseException as error:
+            raise self._raised(error) from error
         try:
-            features = from_pandas(
-                result, input_schema=table.schema, contract=contract, output_types=self._output_types
+            return self._runs.features(
+                made, input_schema=table.schema, contract=contract, output_types=self._output_types
             )
         except UnsupportedColumn as error:
             message = f"the result of {self._path} can't be kept: {error}"
@@ -120,18 +116,14 @@ class Script:
             ) from error
         except ContractBroken as error:
             raise ScriptFailed("contract", str(error), {"path": self._path}, error.differences) from error
-        if contract is not None:
-            return features, ()
-        return features, undecided_columns(
-            result, features, input_schema=table.schema, output_types=self._output_types
-        )
 
-    def _find(self, module: ModuleType, source: str, class_name: str) -> type[AbstractEtl]:
+    def _find(self, module: ModuleType, source: str, class_name: str) -> type[Etl]:
         found = getattr(module, class_name, None)
         if not isinstance(found, type):
             wrong = f"{self._path} has no class {class_name}"
-        elif not issubclass(found, AbstractEtl):
-            wrong = f"class {class_name} in {self._path} is no subclass of AbstractEtl"
+        elif not issubclass(found, Etl):
+            bases = ", ".join(featurestore.etl.__all__)
+            wrong = f"class {class_name} in {self._path} is no subclass of an ETL's base class: {bases}"
         elif inspect.isabstract(found):
             wrong = f"class {class_name} in {self._path} has no extract()"
         else:
@@ -141,7 +133,19 @@ class Script:
     def _unusable(self, message: str, line: int) -> ScriptFailed:
         return ScriptFailed("source", message, {"path": self._path, "line": str(line)})
 
+    def _sql_failed(self, error: FeatureStoreError) -> ScriptFailed:
+        """The failure of a SQL ETL's own text. What the engine says of values stays out of the message."""
+        where = f"at line {self._sql_line} of {self._path}"
+        details = {"type": error.reason, "line": str(self._sql_line), "path": self._path}
+        if error.reason == "QUERY_MEMORY":
+            return ScriptFailed("memory", f"the ETL asked for more memory than it may have, {where}", details)
+        details["exception"] = error.message
+        says = "it fails on these rows" if error.reason == "SQL_VALUE" else error.message
+        return ScriptFailed("exception", f"the ETL's SQL can't be run, {where}: {says}", details)
+
     def _raised(self, error: BaseException) -> ScriptFailed:
+        if isinstance(error, FeatureStoreError) and self.declared.kind == "sql":
+            return self._sql_failed(error)
         line = _last_line(error.__traceback__, self._path)
         kind = type(error).__name__
         details = {"type": kind, "line": str(line), "path": self._path}
