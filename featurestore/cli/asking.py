@@ -12,10 +12,11 @@ import pyarrow as pa
 
 from featurestore.cli.files import check_ending, writing
 from featurestore.cli.keys import AskedKeys, parse_index_key, parse_keys
-from featurestore.cli.output import Progress, columns, json_lines, print_json, print_table, took
+from featurestore.cli.output import columns, json_lines, print_json, print_table, took
 from featurestore.cli.session import Session, store_options
 from featurestore.cli.tables import version_fields
 from featurestore.cli.warming import use_fields
+from featurestore.client.progress import Progress
 from featurestore.client.results import Served, Verified
 from featurestore.client.training import TrainedEtl, TrainedQuery
 from featurestore.model.errors import InvalidArgument
@@ -307,13 +308,10 @@ def _show_training(
 
 def _followed(trained: TrainedQuery | TrainedEtl) -> Iterator[pa.RecordBatch]:
     """The batches, with progress shown."""
-    progress = Progress()
-    try:
+    with Progress() as progress:
         for batch in trained:
             yield batch
             progress.add(batch.num_rows)
-    finally:
-        progress.end()
 
 
 def _written(write: Any, batch: pa.RecordBatch) -> int:

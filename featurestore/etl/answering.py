@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from featurestore.etl.deciding import Deciding, ResultsDiffer
 from featurestore.etl.script import Script, ScriptFailed, failure_outside_the_script
 from featurestore.etl.wire import decode_tables, schema_from_text
 
@@ -104,18 +105,39 @@ def _run(script: Script, header: dict[str, Any], body: pa.Buffer) -> tuple[dict[
     if not header["batches"]:
         return {"declared": declared}, []
     contract = schema_from_text(header["contract"]) if header["contract"] else None
-    results: list[pa.Table] = []
+    tables = decode_tables(header["batches"], body)
     undecided: tuple[str, ...] = ()
+    if contract is None and len(tables) > 1:
+        contract, undecided = _decided(script, tables)
+    results: list[pa.Table] = []
     size = 0
-    for position, table in enumerate(decode_tables(header["batches"], body)):
-        try:
-            features, undecided = script.run(table, contract)
-        except ScriptFailed as failed:
-            failed.details["batch"] = str(position)
-            raise
+    for position, table in enumerate(tables):
+        features, own = _at(position, script, table, contract)
+        undecided = undecided or own
         size += features.nbytes
         if size > header["output_bytes"]:
             raise output_too_large(header["output_bytes"])
         results.append(features)
     counts = [len(table.to_batches()) for table in results]
     return {"declared": declared, "batches": counts, "undecided": undecided}, results
+
+
+def _decided(script: Script, tables: list[pa.Table]) -> tuple[pa.Schema, tuple[str, ...]]:
+    """The one schema of the results of several tables, found by a run on each, and what is still not decided."""
+    deciding = Deciding()
+    for position, table in enumerate(tables):
+        try:
+            deciding.add(*_at(position, script, table, None))
+        except ResultsDiffer as error:
+            raise ScriptFailed("contract", str(error), {"batch": str(position)}, error.differences) from error
+    return deciding.schema, deciding.undecided
+
+
+def _at(
+    position: int, script: Script, table: pa.Table, contract: pa.Schema | None
+) -> tuple[pa.Table, tuple[str, ...]]:
+    try:
+        return script.run(table, contract)
+    except ScriptFailed as failed:
+        failed.details["batch"] = str(position)
+        raise

@@ -123,6 +123,17 @@ class TrainHead:
 
 
 @dataclass(slots=True)
+class Progress:
+    """How far a training result is, while it is read.
+
+    Attributes:
+        done_share: the part of the work that is behind the batches taken so far, 0 to 1; None while that is not known.
+    """
+
+    done_share: float | None = None
+
+
+@dataclass(slots=True)
 class TrainStream:
     """A training result on its way: the head is known, the batches come as they are computed.
 
@@ -131,12 +142,14 @@ class TrainStream:
             end-of-stream marker after they make an Arrow IPC stream. Whoever holds it reads to the end or closes it.
         script: for an ETL, what was run, ready to be pinned.
         undecided: for an ETL, output columns whose type its rows did not decide.
+        progress: told anew with each batch.
     """
 
     head: TrainHead
     batches: AsyncGenerator[bytes, None]
     script: PinnedScript | None = None
     undecided: tuple[str, ...] = ()
+    progress: Progress = field(default_factory=Progress)
 
 
 class Verdict(Enum):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
+from featurestore.etl.declarations import Declarations
 from featurestore.model import deadline
 from featurestore.model.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
 from featurestore.model.etl import EtlSource, PinnedScript, Provenance
@@ -17,7 +18,9 @@ from featurestore.model.schema import plain, schema_sha256
 from featurestore.model.serving import Answer, AnswerFormat, EtlRun, KeyAnswer
 from featurestore.rpc.rows import encode_rows
 from services.extraction.blob_cache import BlobCache
+from services.extraction.bulk import EtlRows
 from services.extraction.contracts import require_decided
+from services.extraction.etl_inputs import EtlInputs
 from services.extraction.features_kept import Features, FeaturesKept, name_of
 from services.extraction.git_address import parse
 from services.extraction.git_fetch import GitSources
@@ -118,19 +121,66 @@ class EtlRuns:
         Raises:
             FailedPrecondition: `CONTRACT_UNDECIDED`, `CONTRACT_BROKEN`, and what `WorkerPool.run` raises.
         """
-        result = await self._workers.run(
-            code,
-            [rows],
-            input_schema=rows.schema,
-            contract=contract,
-            deadline_seconds=_seconds(self._limits.training_seconds),
-        )
+        result = await self._over(code, rows.schema, [rows], contract)
         if pin:
             require_decided(result.undecided)
         if script is not None and contract is None:
-            provenance = replace(script.provenance, libraries=dict(result.libraries))
-            script = replace(script, provenance=provenance, declared=result.declared or script.declared)
+            script = _ran_with(script, result.libraries, result.declared or script.declared)
         return TrainedEtl(result, script)
+
+    async def declared(self, code: EtlCode) -> Declarations:
+        """What a script declares of itself; raises as `WorkerPool.declared`."""
+        return await self._workers.declared(code, deadline_seconds=_seconds(self._limits.training_seconds))
+
+    async def train_in_parts(
+        self,
+        code: EtlCode,
+        script: PinnedScript | None,
+        inputs: Callable[[], Awaitable[EtlInputs]],
+        input_schema: pa.Schema,
+        contract: pa.Schema | None,
+        *,
+        pin: bool,
+    ) -> tuple[EtlRows, PinnedScript | None]:
+        """Run an ETL over training rows that come in parts; whoever holds the result reads it to the end or closes it.
+
+        Args:
+            inputs: opens them.
+            contract: of a saved ETL: each part is held to it.
+            pin: every output type has to be decided.
+
+        Returns: the rows, and what was run, ready to be pinned.
+
+        Raises:
+            FailedPrecondition: `CONTRACT_UNDECIDED`, `CONTRACT_BROKEN`, and what `WorkerPool.run` raises.
+        """
+        rows = await EtlRows.open(
+            inputs,
+            lambda tables, held_to: self._over(code, input_schema, tables, held_to),
+            input_schema=input_schema,
+            contract=contract,
+            workers=self._limits.training_workers,
+        )
+        try:
+            if pin:
+                require_decided(rows.undecided)
+            if script is not None and contract is None:
+                script = _ran_with(script, rows.libraries, await self.declared(code))
+        except BaseException:
+            await rows.close()
+            raise
+        return rows, script
+
+    async def _over(
+        self, code: EtlCode, input_schema: pa.Schema, inputs: Sequence[pa.Table], contract: pa.Schema | None
+    ) -> EtlResult:
+        return await self._workers.run(
+            code,
+            inputs,
+            input_schema=input_schema,
+            contract=contract,
+            deadline_seconds=_seconds(self._limits.training_seconds),
+        )
 
     async def tables(self, run: EtlRun, inputs: Sequence[pa.Table | pa.RecordBatch]) -> list[pa.Table]:
         """Run a saved ETL once per input; an input without rows is not run, its table is empty.
@@ -181,6 +231,12 @@ class EtlRuns:
         provenance = Provenance(found.repository, found.ref, found.commit, found.path)
         code = EtlCode(found.source, found.path, found.blob_sha256)
         return code, PinnedScript(found.blob_sha256, provenance)
+
+
+def _ran_with(script: PinnedScript, libraries: Mapping[str, str], declared: Declarations) -> PinnedScript:
+    """The script, with the versions that it ran with and what it declares."""
+    provenance = replace(script.provenance, libraries=dict(libraries))
+    return replace(script, provenance=provenance, declared=declared)
 
 
 def served_batches(answer: Answer, expected: pa.Schema) -> list[pa.RecordBatch]:

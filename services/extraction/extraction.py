@@ -26,6 +26,7 @@ from featurestore.model.serving import (
 )
 from featurestore.model.table import Version
 from services.extraction.blob_cache import BlobCache
+from services.extraction.etl_inputs import opening
 from services.extraction.etl_runs import EtlRuns
 from services.extraction.features_kept import FeaturesKept
 from services.extraction.follower import Follower
@@ -85,6 +86,7 @@ class ExtractionService:
             kept=FeaturesKept(etl_cache_bytes),
         )
         self._etl_input_bytes = etl_input_bytes
+        self._limits = workers or WorkerLimits()
         self._verifier = Verifier(
             realtime,
             self._follower,
@@ -124,22 +126,49 @@ class ExtractionService:
         if head_only:
             await rows.close()
             return TrainStream(head, no_messages())
-        return TrainStream(head, Messages(rows))
+        batches = Messages(rows)
+        return TrainStream(head, batches, progress=batches.progress)
 
     async def extract_train(
-        self, form: QueryForm, at_least: Version, source: EtlSource | EtlRun, *, pin: bool
+        self,
+        form: QueryForm,
+        at_least: Version,
+        source: EtlSource | EtlRun,
+        *,
+        pin: bool,
+        index_key: tuple[str, ...] = (),
     ) -> TrainStream:
-        """See `peers.Extraction`. The ETL has run when this returns; its rows are kept until they are read."""
+        """See `peers.Extraction`.
+
+        An ETL over the whole frame has run when this returns, and its rows are kept until they are read; one that may be
+        run in parts runs while it is read.
+        """
         code, script = await self._etls.code(source, pin=pin)
-        version = await self._up_to(at_least)
-        rows = await whole_table(self._warehouse, form, self._etl_input_bytes)
+        declared = await self._etls.declared(code)
         contract = source.contract if isinstance(source, EtlRun) else None
-        trained = await self._etls.train(code, script, rows, contract, pin=pin)
+        if declared.granularity == "frame":
+            version = await self._up_to(at_least)
+            rows = await whole_table(self._warehouse, form, self._etl_input_bytes)
+            trained = await self._etls.train(code, script, rows, contract, pin=pin)
+            return TrainStream(
+                TrainHead(trained.result.schema, version),
+                table_messages(trained.table),
+                script=trained.script,
+                undecided=trained.result.undecided,
+            )
+        inputs = opening(
+            self._warehouse,
+            form,
+            granularity=declared.granularity,
+            index_key=index_key,
+            limits=self._limits,
+            max_bytes=self._etl_input_bytes,
+        )
+        version = await self._up_to(at_least)
+        parts, script = await self._etls.train_in_parts(code, script, inputs, form.schema, contract, pin=pin)
+        batches = Messages(parts)
         return TrainStream(
-            TrainHead(trained.result.schema, version),
-            table_messages(trained.table),
-            script=trained.script,
-            undecided=trained.result.undecided,
+            TrainHead(parts.schema, version), batches, script, parts.undecided, batches.progress
         )
 
     async def run_etl(self, run: EtlRun, answer: Answer, answer_format: AnswerFormat) -> Answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -49,6 +50,8 @@ class WorkerLimits:
         workers_per_etl: how many of them one ETL may have, so that a slow one does not block the others.
         calls_per_worker: after so many a worker makes way for a fresh one; so it does after any error.
         idle_seconds: a worker that was not asked for so long ends.
+        batch_rows: the most rows of a query that one call gets, where training runs in parts.
+        batch_keys: the most keys whose rows one call gets, where it runs once per key.
     """
 
     serving_seconds: float = 2.0
@@ -59,6 +62,13 @@ class WorkerLimits:
     workers_per_etl: int = 4
     calls_per_worker: int = 500
     idle_seconds: float = 300.0
+    batch_rows: int = 2**17
+    batch_keys: int = 1_000
+
+    @property
+    def training_workers(self) -> int:
+        """How many workers one training run keeps busy: a core each, and one of the ETL's is left for its serving."""
+        return max(1, min(os.cpu_count() or 1, self.workers_per_etl - 1))
 
     @property
     def reply_bytes(self) -> int:

@@ -108,11 +108,11 @@ class WorkerPool:
     ) -> EtlResult:
         """Run an ETL once on each batch.
 
-        With a contract (serving) a batch without rows is not run: its result is empty. Without one (training)
-        there is exactly one batch, run in any case.
+        With a contract (serving) a batch without rows is not run: its result is empty. Without one (training) there
+        is at least one batch, all are run in any case, and the schema of the results is what they decide together.
 
         Args:
-            batches: all of `input_schema`; one per index value, or all training rows in one.
+            batches: all of `input_schema`; one per index value, or training rows, all or some of them.
             deadline_seconds: for all of it, waiting for a worker included.
 
         Raises:
@@ -125,8 +125,8 @@ class WorkerPool:
                 is closing.
             Internal: `ETL_CRASH`, `ETL_BAD_RESULT`.
         """
-        if contract is None and len(batches) != 1:
-            raise ValueError(f"a training run takes exactly one batch, not {len(batches)}")
+        if contract is None and not batches:
+            raise ValueError("a training run takes at least one batch")
         tables = [
             pa.Table.from_batches([batch], batch.schema) if isinstance(batch, pa.RecordBatch) else batch
             for batch in batches

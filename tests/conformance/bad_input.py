@@ -532,6 +532,14 @@ CASES = [
         "line 5 of greedy.py",
         train_command("greedy.py"),
     ),
+    Case(
+        "ExtractTrain",
+        INVALID,
+        "MISSING_INDEX_KEY",
+        lambda w: w.store.extract_train(w.other_query, w.script("by_key.py")).to_arrow(),
+        "index_key",
+        lambda w: ["extract", "train", w.other_query, w.script("by_key.py")],
+    ),
     Case("ExtractTrain", "INTERNAL", "ETL_CRASH", trained("exits.py"), "exits.py", train_command("exits.py")),
     Case(
         "ExtractTrain", PRECONDITION, "ETL_OUTPUT_TYPE", trained("sets.py"), "odd", train_command("sets.py")

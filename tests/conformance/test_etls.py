@@ -43,6 +43,20 @@ def test_a_value_without_rows_is_absent_with_the_contract_s_schema_and_the_etl_i
     assert served.schema == world.store.get_etl(world.etl("raises_on_few.py")).contract
 
 
+@pytest.mark.parametrize("path", ["by_rows.py", "by_key.py"])
+def test_an_etl_that_is_trained_in_parts_is_saved_and_serves_what_training_showed(
+    world: World, path: str
+) -> None:
+    trained = world.store.extract_train(world.query, world.script(path), save=True)
+    assert trained.etl_id.startswith("etl_")
+    served = [live(world, path, value) for value in (1, 2)]
+    shown = [row for row in trained.to_arrow().to_pylist() if row["user_id"] is not None]
+    assert sorted(map(str, shown)) == sorted(str(row) for each in served for row in each.to_pylist())
+    assert served[0].schema == trained.contract
+    by_order = world.store.extract_train(world.query, trained.etl_id, index_key="order_id").to_arrow()
+    assert by_order.num_rows == 5
+
+
 def test_a_saved_etl_is_run_again_in_training_by_id_and_by_name(world: World, fresh: Fresh) -> None:
     store, name = world.store, fresh("an_etl")
     saved = store.extract_train(world.query, world.script("good.py"), save=True, name=name)

@@ -389,6 +389,7 @@ NOT_HERE = {
     ): "2 GiB within the 2 s of a serving call; unit/test_workers.py",
     ("ExtractTrain", PRECONDITION, "ETL_UNSEALED"): "needs another kernel; unit/test_canary.py",
     ("ExtractRealtime", PRECONDITION, "ETL_UNSEALED"): "needs another kernel; unit/test_canary.py",
+    ("ExtractTrain", EXHAUSTED, "ETL_INPUT"): "more than 2 GiB of rows; contract/test_extraction_bulk.py",
     ("ExtractTrain", "INTERNAL", "ETL_BAD_RESULT"): "each kind of it is in hostile/test_forged_arrow.py",
     ("ExtractRealtime", "INTERNAL", "ETL_BAD_RESULT"): "each kind of it is in hostile/test_forged_arrow.py",
     ("Explain", INVALID, "KEYS_EMPTY"): "an index key without columns is UNKNOWN_KEY_COLUMN",

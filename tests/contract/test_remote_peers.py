@@ -40,6 +40,7 @@ from featurestore.model.serving import (
     Keys,
     Occurrence,
     Outcome,
+    Progress,
     RealtimeStatus,
     TrainHead,
     TrainStream,
@@ -199,9 +200,17 @@ CALLS = {
 }
 STREAM_CALLS = [
     ("query_train", (FORM, VERSION), {"head_only": False}),
-    ("extract_train", (FORM, VERSION, RUN), {"pin": False}),
-    ("extract_train", (FORM, VERSION, EtlSource(address="git+https://host/r#e.py")), {"pin": True}),
-    ("extract_train", (FORM, VERSION, EtlSource(local_path="/e.py", text="x")), {"pin": True}),
+    ("extract_train", (FORM, VERSION, RUN), {"pin": False, "index_key": ()}),
+    (
+        "extract_train",
+        (FORM, VERSION, EtlSource(address="git+https://host/r#e.py")),
+        {"pin": True, "index_key": ("user_id", "at")},
+    ),
+    (
+        "extract_train",
+        (FORM, VERSION, EtlSource(local_path="/e.py", text="x")),
+        {"pin": True, "index_key": ("user_id",)},
+    ),
 ]
 UNARY = [(service, *call) for service, calls in CALLS.items() for call in calls]
 UNARY_IDS = [f"{service}.{name}" for service, name, *_ in UNARY]
@@ -461,6 +470,21 @@ async def test_a_training_stream_arrives_whole(service, remote, method, args, kw
     assert await read_all(stream.batches) == [str(number).encode() for number in range(50)]
     assert await read_all(stream.batches) == []
     assert service.asked == [(method, args, kwargs)]
+
+
+@pytest.mark.parametrize(("method", "args", "kwargs"), STREAM_CALLS[:2])
+async def test_how_far_a_training_stream_is_arrives_with_each_batch(service, remote, method, args, kwargs):
+    progress = Progress()
+    shares = [None, 0.25, 0.0, None, 1.0]
+
+    async def batches():
+        for share in shares:
+            progress.done_share = share
+            yield b"batch"
+
+    service.returns(TrainStream(TrainHead(SCHEMA, VERSION), batches(), progress=progress))
+    stream = await getattr(remote["extraction"], method)(*args, **kwargs)
+    assert [stream.progress.done_share async for _ in stream.batches] == shares
 
 
 async def test_a_training_stream_of_a_head_alone_has_no_batches(service, remote):
