@@ -19,7 +19,9 @@ from services.extraction.git_address import parse
 from services.extraction.git_fetch import GitSettings, GitSources
 from tests.support.git_repos import EXECUTABLE, SUBMODULE, SYMLINK, GitRepo, git_server
 
-SETTINGS = GitSettings(schemes=frozenset({"http", "file"}), max_script_bytes=1000)
+SETTINGS = GitSettings(
+    schemes=frozenset({"http", "file"}), networks=frozenset({"127.0.0.0/8"}), max_script_bytes=1000
+)
 OLD, NEW = "# the old code\n", "# the new code\n"
 
 
@@ -44,7 +46,7 @@ def place(request, tmp_path):
                 yield Place(repo, f"git+{server.url}/team/etl.git")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def sources():
     made = GitSources(SETTINGS)
     yield made
@@ -290,7 +292,7 @@ class TestPermission:
             await sources.fetch(parse(address))
         await sources.close()
         assert refused.value.reason == reason
-        assert refused.value.details["setting"] == ("git.schemes" if reason == "GIT_SCHEME" else "git.hosts")
+        assert refused.value.details["setting"] == ("git_schemes" if reason == "GIT_SCHEME" else "git_hosts")
 
     async def test_what_is_not_allowed_is_not_asked(self, tmp_path):
         with GitRepo(tmp_path / "repo") as repo, git_server(etl=repo) as server:

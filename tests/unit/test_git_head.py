@@ -18,7 +18,7 @@ def repo(tmp_path):
         yield made
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def sources():
     made = GitSources(GitSettings(schemes=frozenset({"file"}), max_script_bytes=1000))
     yield made
