@@ -147,6 +147,7 @@ def _etl_fields(etl: SavedEtl) -> dict[str, object]:
         "query_id": etl.query_id,
         "contract": columns(etl.contract),
         "blob_sha256": etl.blob_sha256,
+        "neighbours": dict(etl.neighbours),
         "provenances": [
             {
                 "repository": p.repository,
@@ -180,6 +181,7 @@ def _show_etl(session: Session, etl: SavedEtl) -> None:
         "commit": found.commit,
         "path": found.path,
         "blob": etl.blob_sha256,
+        "beside it": [path for path, _ in etl.neighbours],
         "contract": etl.contract,
     }
     print_fields({name: value for name, value in shown.items() if value})

@@ -308,7 +308,7 @@ class SavedQuery:
 
 @dataclass(frozen=True)
 class SavedEtl:
-    """A saved ETL as the catalogue has it."""
+    """A saved ETL as the catalogue has it; `neighbours` are (path below the script's folder, SHA-256)."""
 
     etl_id: str
     names: tuple[str, ...]
@@ -320,6 +320,7 @@ class SavedEtl:
     owner: str = ""
     description: str = ""
     labels: dict[str, str] = field(default_factory=dict)
+    neighbours: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of(cls, etl: Etl) -> SavedEtl:
@@ -335,6 +336,7 @@ class SavedEtl:
             etl.notes.owner,
             etl.notes.description,
             etl.notes.labels,
+            etl.neighbours,
         )
 
 

@@ -117,8 +117,8 @@ def _answer(wire: socket.socket, settings: GitSettings, folder: str) -> None:
 
 def _asked(request: dict[str, Any], settings: GitSettings, folder: str) -> FetchedScript:
     if "address" in request:
-        return fetch(GitAddress(**request["address"]), settings, folder)
-    return head_of_path(request["path"], request["text"], settings)
+        return fetch(GitAddress(**request["address"]), settings, folder, request["neighbours"])
+    return head_of_path(request["path"], request["text"], request["neighbours"], settings)
 
 
 def _all_of(wire: socket.socket) -> bytes:

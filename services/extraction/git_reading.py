@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from dulwich.errors import NotGitRepository
@@ -17,34 +17,42 @@ from dulwich.repo import Repo
 
 from featurestore.model.errors import FailedPrecondition, NotFound
 from services.extraction.git_address import GitAddress
-from services.extraction.git_objects import Choice, FetchedScript, choose, commit_of, read_script
+from services.extraction.git_objects import (
+    Choice,
+    CommitFiles,
+    FetchedScript,
+    Limits,
+    choose,
+    commit_of,
+)
 from services.extraction.git_settings import GitSettings
 from services.extraction.git_transport import BROKEN_ANSWER, download, typed_errors
 
 _PARTIAL_CLONE = "its content is missing from the repository (a partial clone?): run `git fsck` there"
 
 
-def fetch(address: GitAddress, settings: GitSettings, folder: str) -> FetchedScript:
+def fetch(
+    address: GitAddress, settings: GitSettings, folder: str, neighbours: Sequence[str] | None
+) -> FetchedScript:
     """Resolve the address's ref and read its file; see `GitSources.fetch`.
 
     Args:
+        neighbours: the files beside it to read, below its folder; None for those that it imports.
         folder: an empty one, for what is fetched.
     """
     with typed_errors(address):
         if address.scheme == "file":
-            return _open(address, settings)
+            return _open(address, settings, neighbours)
         with closing(Repo.init_bare(folder)) as repo:
             choice = _download(address, repo, settings)
-            return read_script(
-                repo.object_store,
-                choice,
-                address,
-                max_bytes=settings.max_script_bytes,
-                left_out=f"it is larger than the {settings.max_script_bytes} bytes that are allowed",
-            )
+            left_out = f"it is larger than the {settings.max_script_bytes} bytes that are allowed"
+            limits = Limits(settings.max_script_bytes, left_out)
+            return CommitFiles(repo.object_store, choice, address, limits).script(neighbours)
 
 
-def head_of_path(given: str, text: str, settings: GitSettings) -> FetchedScript:
+def head_of_path(
+    given: str, text: str, neighbours: Mapping[str, str], settings: GitSettings
+) -> FetchedScript:
     """The committed twin of a local script; see `GitSources.head_of_path`."""
     path = Path(os.path.realpath(given))
     with typed_errors(GitAddress(f"file://{quote(given)}", "", "")):
@@ -52,9 +60,9 @@ def head_of_path(given: str, text: str, settings: GitSettings) -> FetchedScript:
             repo = Repo.discover(path.parent)
         except NotGitRepository as error:
             why = "it is in no git repository"
-            raise _not_committed(path, why, path.parent, path.name, before="git init") from error
+            raise _not_committed(path, why, path.parent, [path.name], before="git init") from error
         with closing(repo):
-            return _head_of(path, text, repo, settings)
+            return _head_of(path, text, neighbours, repo, settings)
 
 
 def _download(address: GitAddress, repo: Repo, settings: GitSettings) -> Choice:
@@ -78,47 +86,60 @@ def _download(address: GitAddress, repo: Repo, settings: GitSettings) -> Choice:
     return chosen or choose(address, {})  # an empty repository's server names no refs at all
 
 
-def _open(address: GitAddress, settings: GitSettings) -> FetchedScript:
+def _open(address: GitAddress, settings: GitSettings, neighbours: Sequence[str] | None) -> FetchedScript:
     with closing(Repo(unquote(urlsplit(address.url).path))) as repo:
         choice = choose(address, repo.get_refs())
-        return read_script(
-            repo.object_store,
-            choice,
-            address,
-            max_bytes=settings.max_script_bytes,
-            left_out=_PARTIAL_CLONE,
-        )
+        limits = Limits(settings.max_script_bytes, _PARTIAL_CLONE)
+        return CommitFiles(repo.object_store, choice, address, limits).script(neighbours)
 
 
-def _head_of(path: Path, text: str, repo: Repo, settings: GitSettings) -> FetchedScript:
+def _head_of(
+    path: Path, text: str, neighbours: Mapping[str, str], repo: Repo, settings: GitSettings
+) -> FetchedScript:
     root = Path(os.path.realpath(repo.path))
     if repo.bare or not path.is_relative_to(root):
-        raise _not_committed(path, f"the repository {root} has no such file checked out", root, path.name)
+        raise _not_committed(path, f"the repository {root} has no such file checked out", root, [path.name])
     relative = path.relative_to(root).as_posix()
     head = repo.get_refs().get(HEADREF)
     commit = head and commit_of(repo.object_store, head)
     if not commit:
-        raise _not_committed(path, "its repository has no commit yet", root, relative)
+        raise _not_committed(path, "its repository has no commit yet", root, [relative])
     commit_id = commit.id.decode()
     address = GitAddress(f"file://{quote(str(root))}", commit_id, relative)
+    choice = Choice("", relative, commit.id, advertised=True)
+    limits = Limits(settings.max_script_bytes, _PARTIAL_CLONE)
     try:
-        committed = read_script(
-            repo.object_store,
-            Choice("", relative, commit.id, advertised=True),
-            address,
-            max_bytes=settings.max_script_bytes,
-            left_out=_PARTIAL_CLONE,
-        )
+        committed = CommitFiles(repo.object_store, choice, address, limits).script()
     except NotFound as error:
         why = f"HEAD ({commit_id[:12]}) does not hold it"
-        raise _not_committed(path, why, root, relative) from error
+        raise _not_committed(path, why, root, [relative]) from error
     if committed.source != text:
-        raise _not_committed(path, _difference(committed.source, text, commit_id), root, relative)
+        why = f"it {_difference(committed.source, text, commit_id)}"
+        raise _not_committed(path, why, root, [relative])
+    in_head = {file.path: file.source for file in committed.neighbours}
+    other = [
+        below
+        for below in sorted(in_head.keys() | neighbours.keys())
+        if in_head.get(below) != neighbours.get(below)
+    ]
+    if other:
+        folder = PurePosixPath(relative).parent
+        why = _of_neighbour(in_head.get(other[0]), neighbours.get(other[0]), commit_id)
+        why = f"{other[0]!r}, which it imports, {why}"
+        raise _not_committed(path, why, root, [str(folder / below) for below in other])
     return _with_origin(committed, repo)
 
 
+def _of_neighbour(committed: str | None, on_disk: str | None, commit_id: str) -> str:
+    if committed is None:
+        return f"is not in HEAD ({commit_id[:12]})"
+    if on_disk is None:
+        return f"is in HEAD ({commit_id[:12]}), and not on the disk"
+    return _difference(committed, on_disk, commit_id)
+
+
 def _difference(committed: str, on_disk: str, commit_id: str) -> str:
-    why = f"it differs from HEAD ({commit_id[:12]})"
+    why = f"differs from HEAD ({commit_id[:12]})"
     if committed.replace("\r\n", "\n") == on_disk.replace("\r\n", "\n"):
         why += (
             " in its line endings only, and bytes are compared: switch git's autocrlf or eol "
@@ -145,10 +166,10 @@ def _without_credentials(url: str) -> str:
 
 
 def _not_committed(
-    path: Path, why: str, root: Path, relative: str, *, before: str = ""
+    path: Path, why: str, root: Path, files: Sequence[str], *, before: str = ""
 ) -> FailedPrecondition:
-    file = shlex.quote(relative)
-    steps = ([before] if before else []) + [f"git add {file}", f"git commit -m 'ETL' {file}"]
+    listed = shlex.join(files)
+    steps = ([before] if before else []) + [f"git add {listed}", f"git commit -m 'ETL' {listed}"]
     todo = f"cd {shlex.quote(str(root))} && " + " && ".join(steps)
     return FailedPrecondition(
         "ETL_NOT_COMMITTED",

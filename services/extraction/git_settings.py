@@ -25,7 +25,6 @@ class GitSettings:
         ca_file: certificates of the authorities that sign the servers', in PEM; empty for the well-known ones.
         fetch_timeout_seconds: for one fetch, waiting for its turn included.
         max_script_bytes: the largest script, and the largest file beside it.
-        max_neighbours: files beside a script that it may import; `max_neighbour_bytes` all of them together.
         max_pack_bytes: what a server may send for one fetch, compressed.
         max_objects: how many objects that may be, and `max_inflated_bytes` their size.
         memory_bytes: what the process of one fetch may have.
@@ -40,8 +39,6 @@ class GitSettings:
     ca_file: str = ""
     fetch_timeout_seconds: float = 30.0
     max_script_bytes: int = 2**20
-    max_neighbours: int = 64
-    max_neighbour_bytes: int = 2 * 2**20
     max_pack_bytes: int = 256 * 2**20
     max_objects: int = 200_000
     max_inflated_bytes: int = 2 * 2**30

@@ -24,7 +24,7 @@ from services.extraction.worker_types import EtlCode, EtlResult, Sandbox, Worker
 
 _log = logging.getLogger(__name__)
 
-_Key: TypeAlias = tuple[str, str, str]
+_Key: TypeAlias = tuple[str, ...]
 _Result = TypeVar("_Result")
 
 _INLINE_BYTES = 2**20  # more than this is encoded and checked in a thread
@@ -178,7 +178,12 @@ class WorkerPool:
         header = {
             "script": None
             if worker.loaded
-            else {"source": code.source, "path": code.path, "class_name": code.class_name},
+            else {
+                "source": code.source,
+                "path": code.path,
+                "class_name": code.class_name,
+                "modules": {module.path: module.source for module in code.modules},
+            },
             "contract": None if contract is None else wire.schema_to_text(contract),
             "batches": counts,
             "output_bytes": self._limits.output_bytes,
@@ -198,7 +203,7 @@ class WorkerPool:
     @asynccontextmanager
     async def _worker(self, code: EtlCode) -> AsyncIterator[Worker]:
         """A worker for this script alone; it goes back warm unless its state is in doubt."""
-        key = (code.blob_sha256, code.path, code.class_name)
+        key = code.key
         worker = await self._take(key)
         self._running.add(worker)
         keep = False
