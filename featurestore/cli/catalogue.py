@@ -150,6 +150,7 @@ def _etl_fields(etl: SavedEtl) -> dict[str, object]:
         "pure": etl.pure,
         "kind": etl.kind,
         "blob_sha256": etl.blob_sha256,
+        "neighbours": dict(etl.neighbours),
         "provenances": [
             {
                 "repository": p.repository,
@@ -184,6 +185,7 @@ def _show_etl(session: Session, etl: SavedEtl) -> None:
         "path": found.path,
         "blob": etl.blob_sha256,
         "kind": f"{etl.kind}, granularity {etl.granularity}{', pure' if etl.pure else ''}",
+        "beside it": [path for path, _ in etl.neighbours],
         "contract": etl.contract,
     }
     print_fields({name: value for name, value in shown.items() if value})

@@ -314,6 +314,7 @@ class SavedEtl:
         granularity: what one result depends on, by the script's own word: `rows`, `key` or `frame`.
         pure: the same rows always give the same result, likewise, so that features of a key may be kept.
         kind: `pandas`, `arrow`, `polars` or `sql`.
+        neighbours: (path below the script's folder, SHA-256) of the files beside it that it imports.
     """
 
     etl_id: str
@@ -329,6 +330,7 @@ class SavedEtl:
     granularity: str = "frame"
     pure: bool = False
     kind: str = "pandas"
+    neighbours: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of(cls, etl: Etl) -> SavedEtl:
@@ -347,6 +349,7 @@ class SavedEtl:
             etl.declared.granularity,
             etl.declared.pure,
             etl.declared.kind,
+            etl.neighbours,
         )
 
 

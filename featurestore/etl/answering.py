@@ -76,7 +76,7 @@ def warm_up() -> None:
         ("SqlEtl", "sql = 'select *, i + 1 as more from input order by i'"),
     ):
         source = f"from etl_abc import {base}\nclass Etl({base}):\n    {body}\n"
-        script = Script(source, "warm_up.py", "Etl", sealed=False)
+        script = Script(source, "warm_up.py", "Etl", {}, sealed=False)
         features, _ = script.run(table, None)
         script.run(table, features.schema)
     with contextlib.suppress(ImportError):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import ModuleType, TracebackType
+from types import ModuleType
 
 import pyarrow as pa
 
@@ -14,6 +15,7 @@ from featurestore.etl.bases import Etl
 from featurestore.etl.contract import Difference
 from featurestore.etl.declarations import BadDeclaration, line_of, read, read_output_types
 from featurestore.etl.kinds import NoFrame, runs_of
+from featurestore.etl.neighbours import Neighbours
 from featurestore.etl.results import ContractBroken, UnsupportedColumn
 from featurestore.model.errors import FeatureStoreError
 
@@ -49,11 +51,14 @@ class Script:
             that declares what can't be.
     """
 
-    def __init__(self, source: str, path: str, class_name: str, *, sealed: bool) -> None:
+    def __init__(
+        self, source: str, path: str, class_name: str, modules: Mapping[str, str], *, sealed: bool
+    ) -> None:
         """Compile and load it.
 
         Args:
             path: what the script is called in tracebacks and messages; nothing is read there.
+            modules: the files beside it that it imports: path below its folder -> text.
             sealed: the system refuses what scripts must not do, so a refusal is the seal's.
         """
         self._path = path
@@ -62,15 +67,12 @@ class Script:
         module.__file__ = path
         sys.modules[_MODULE] = module  # dataclasses and the like look their module up
         sys.modules.setdefault("etl_abc", featurestore.etl)
+        self._neighbours = Neighbours(path, modules)
+        self._neighbours.install()
         try:
             code = compile(source, path, "exec", dont_inherit=True)
         except (SyntaxError, ValueError, RecursionError) as error:  # null bytes; brackets, thousands deep
-            line = getattr(error, "lineno", None) or 1
-            raise ScriptFailed(
-                "source",
-                f"{path} is not Python: {getattr(error, 'msg', error)} at line {line}",
-                {"path": path, "line": str(line)},
-            ) from error
+            raise _not_python(path, error) from error
         try:
             exec(code, module.__dict__)  # noqa: S102 - running the script is the job of this process
         except BaseException as error:  # SystemExit too: whatever a script raises is its own
@@ -146,10 +148,12 @@ class Script:
     def _raised(self, error: BaseException) -> ScriptFailed:
         if isinstance(error, FeatureStoreError) and self.declared.kind == "sql":
             return self._sql_failed(error)
-        line = _last_line(error.__traceback__, self._path)
+        if isinstance(error, SyntaxError) and error.filename in self._neighbours.paths:
+            return _not_python(str(error.filename), error)
+        path, line = self._neighbours.last_place(error.__traceback__, self._path)
         kind = type(error).__name__
-        details = {"type": kind, "line": str(line), "path": self._path}
-        where = f"at line {line} of {self._path}"
+        details = {"type": kind, "line": str(line), "path": path}
+        where = f"at line {line} of {path}"
         if isinstance(error, MemoryError):  # Arrow's is one too
             return ScriptFailed("memory", f"the ETL asked for more memory than it may have, {where}", details)
         details["exception"] = _text(error)
@@ -170,14 +174,13 @@ def failure_outside_the_script(error: MemoryError | OSError) -> ScriptFailed:
     return ScriptFailed("exception", f"the ETL's result could not be kept: {type(error).__name__}")
 
 
-def _last_line(traceback: TracebackType | None, path: str) -> int:
-    """The deepest line of the script itself; below it are pandas' own. 0 if the script is not on the stack."""
-    line = 0
-    while traceback is not None:
-        if traceback.tb_frame.f_code.co_filename == path:
-            line = traceback.tb_lineno
-        traceback = traceback.tb_next
-    return line
+def _not_python(path: str, error: Exception) -> ScriptFailed:
+    line = getattr(error, "lineno", None) or 1
+    return ScriptFailed(
+        "source",
+        f"{path} is not Python: {getattr(error, 'msg', error)} at line {line}",
+        {"path": path, "line": str(line)},
+    )
 
 
 def _text(error: BaseException) -> str:

@@ -56,12 +56,14 @@ class EtlSource:
 
     Attributes:
         address: `git+https://host/org/repo.git@ref#path/to/file.py` or a GitHub or GitLab file link.
-        local_path: an absolute path on the caller's machine, with `text` as it is on disk there.
+        local_path: an absolute path on the caller's machine, with `text` as it is on disk there, and with it
+            `neighbours`: (path, text) of the files beside it that it imports, paths below its folder.
     """
 
     address: str = ""
     local_path: str = ""
     text: str = ""
+    neighbours: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,8 @@ class PinnedScript:
     """The code that runs: a blob, never "the branch".
 
     Attributes:
-        neighbours: (path, sha256) of the files beside it that it imports, sorted.
+        neighbours: (path, sha256) of the files beside it that it imports, sorted; paths below its folder, so that the
+            same code has the same identity wherever the folder lies.
         declared: what the code says of itself, so no part of its identity.
     """
 

@@ -228,7 +228,8 @@ def etl_from_proto(message: pb.Etl) -> Etl:
 def etl_source_to_proto(source: EtlSource) -> pb.EtlSource:
     """A script that is not saved yet, on the wire."""
     if source.local_path:
-        return pb.EtlSource(local=pb.LocalScript(path=source.local_path, text=source.text))
+        beside = [pb.LocalFile(path=path, text=text) for path, text in source.neighbours]
+        return pb.EtlSource(local=pb.LocalScript(path=source.local_path, text=source.text, neighbours=beside))
     return pb.EtlSource(address=source.address)
 
 
@@ -242,7 +243,8 @@ def etl_source_from_proto(message: pb.EtlSource) -> EtlSource:
     if message.HasField("local"):
         if not message.local.path:
             raise missing("LocalScript.path")
-        return EtlSource(local_path=message.local.path, text=message.local.text)
+        beside = tuple((file.path, file.text) for file in message.local.neighbours)
+        return EtlSource(local_path=message.local.path, text=message.local.text, neighbours=beside)
     if not message.address:
         raise missing("EtlSource.address")
     return EtlSource(address=message.address)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
+from featurestore.etl import imports
 from featurestore.etl.declarations import Declarations
 from featurestore.model import deadline
 from featurestore.model.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
@@ -25,10 +25,8 @@ from services.extraction.features_kept import Features, FeaturesKept, name_of
 from services.extraction.git_address import parse
 from services.extraction.git_fetch import GitSources
 from services.extraction.git_objects import FetchedScript
-from services.extraction.worker_types import EtlCode, EtlResult, WorkerLimits
+from services.extraction.worker_types import EtlCode, EtlModule, EtlResult, WorkerLimits
 from services.extraction.workers import WorkerPool
-
-log = logging.getLogger(__name__)
 
 _MANY_KEYS_BYTES = 3 * 2**20
 _ONE_KEY_BYTES = 64 * 2**20
@@ -87,21 +85,21 @@ class EtlRuns:
             Unavailable: `GIT_UNREACHABLE`.
         """
         if isinstance(source, EtlRun):
-            text = await self._sources.load(source.script, self._cache)
-            script = source.script
-            return EtlCode(text, script.provenance.path, script.blob_sha256), script
+            return await self._sources.load(source.script, self._cache), source.script
         if bool(source.address) == bool(source.local_path):
             raise InvalidArgument(
                 "ETL_SOURCE", "etl names no script: give an address or a local path, not both"
             )
         if source.address:
             return await self._fetched(await self._sources.fetch(parse(source.address)), pin=pin)
+        beside = dict(source.neighbours)
+        _check(source.local_path, beside)
         if pin:
-            return await self._fetched(
-                await self._sources.head_of_path(source.local_path, source.text), pin=pin
-            )
+            found = await self._sources.head_of_path(source.local_path, source.text, beside)
+            return await self._fetched(found, pin=pin)
         sha256 = hashlib.sha256(source.text.encode()).hexdigest()
-        return EtlCode(source.text, source.local_path, sha256), None
+        modules = tuple(EtlModule.of(path, text) for path, text in sorted(beside.items()))
+        return EtlCode(source.text, source.local_path, sha256, modules=modules), None
 
     async def train(
         self,
@@ -224,13 +222,20 @@ class EtlRuns:
 
     async def _fetched(self, found: FetchedScript, *, pin: bool) -> tuple[EtlCode, PinnedScript]:
         if pin:
-            try:
-                await self._cache.put(found.source)
-            except OSError:  # no reason to refuse: it can be fetched again when it is served
-                log.exception("script %s could not be cached", found.blob_sha256)
+            await self._sources.keep(found, self._cache)
         provenance = Provenance(found.repository, found.ref, found.commit, found.path)
-        code = EtlCode(found.source, found.path, found.blob_sha256)
-        return code, PinnedScript(found.blob_sha256, provenance)
+        modules = tuple(EtlModule(file.source, file.path, file.blob_sha256) for file in found.neighbours)
+        code = EtlCode(found.source, found.path, found.blob_sha256, modules=modules)
+        beside = tuple((module.path, module.blob_sha256) for module in modules)
+        return code, PinnedScript(found.blob_sha256, provenance, beside)
+
+
+def _check(script: str, beside: Mapping[str, str]) -> None:
+    try:
+        imports.check_size(beside)
+        imports.check_names(beside)
+    except imports.Unusable as error:
+        raise InvalidArgument("ETL_SOURCE", f"{script!r} can't be run: {error}", path=script) from error
 
 
 def _ran_with(script: PinnedScript, libraries: Mapping[str, str], declared: Declarations) -> PinnedScript:

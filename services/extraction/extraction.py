@@ -31,7 +31,7 @@ from services.extraction.etl_runs import EtlRuns
 from services.extraction.features_kept import FeaturesKept
 from services.extraction.follower import Follower
 from services.extraction.git_fetch import GitSources
-from services.extraction.git_transport import GitSettings
+from services.extraction.git_settings import GitSettings
 from services.extraction.training import Messages, QueryRows, no_messages, table_messages, whole_table
 from services.extraction.verify import Subject, Verifier, check
 from services.extraction.warehouse import Warehouse, WarehouseSettings

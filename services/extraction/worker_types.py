@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Self
 
 import pyarrow as pa
 
@@ -24,18 +26,45 @@ class Sandbox(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class EtlModule:
+    """A file beside a script that it imports.
+
+    Attributes:
+        path: below the script's folder.
+        blob_sha256: of the text.
+    """
+
+    source: str = field(repr=False)
+    path: str
+    blob_sha256: str
+
+    @classmethod
+    def of(cls, path: str, source: str) -> Self:
+        """From its text."""
+        return cls(source, path, hashlib.sha256(source.encode()).hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
 class EtlCode:
     """A script's text, as pinned.
 
     Attributes:
         path: how it is named to people: its path in its repository.
-        blob_sha256: of the text; workers are kept by it.
+        blob_sha256: of the text.
+        modules: the files beside it that it imports, by path.
     """
 
     source: str = field(repr=False)
     path: str
     blob_sha256: str
     class_name: str = "Etl"
+    modules: tuple[EtlModule, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What workers are kept by: all that decides what the script does, and how it is named."""
+        beside = [part for module in self.modules for part in (module.path, module.blob_sha256)]
+        return (self.blob_sha256, self.path, self.class_name, *beside)
 
 
 @dataclass(frozen=True, slots=True)

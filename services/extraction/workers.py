@@ -25,7 +25,7 @@ from services.extraction.worker_use import Used
 
 _log = logging.getLogger(__name__)
 
-_Key: TypeAlias = tuple[str, str, str]
+_Key: TypeAlias = tuple[str, ...]
 _Result = TypeVar("_Result")
 
 _INLINE_BYTES = 2**20  # more than this is encoded and checked in a thread
@@ -165,7 +165,7 @@ class WorkerPool:
         Raises:
             FeatureStoreError: as `run`, where the script can't be loaded.
         """
-        if (known := self._declared.get(_key(code))) is not None:
+        if (known := self._declared.get(code.key)) is not None:
             return known
         seconds = self._limits.training_seconds if deadline_seconds is None else deadline_seconds
         started = False
@@ -201,7 +201,12 @@ class WorkerPool:
         self, worker: Worker, code: EtlCode, header: dict[str, Any], body: pa.Buffer
     ) -> tuple[dict[str, Any], pa.Buffer]:
         """Send a request, with the script if the worker has none yet; what the script did wrong is raised."""
-        script = {"source": code.source, "path": code.path, "class_name": code.class_name}
+        script = {
+            "source": code.source,
+            "path": code.path,
+            "class_name": code.class_name,
+            "modules": {module.path: module.source for module in code.modules},
+        }
         whole = {
             "script": None if worker.loaded else script,
             "output_bytes": self._limits.output_bytes,
@@ -217,7 +222,7 @@ class WorkerPool:
 
     def _declarations(self, code: EtlCode, reply: dict[str, Any]) -> Declarations:
         """What the script declared when it was loaded first: a later word can't change it."""
-        key = _key(code)
+        key = code.key
         declared = self._declared.setdefault(key, checking.declarations(reply.get("declared")))
         self._declared.move_to_end(key)
         if len(self._declared) > _KNOWN_SCRIPTS:
@@ -227,7 +232,7 @@ class WorkerPool:
     @asynccontextmanager
     async def _worker(self, code: EtlCode) -> AsyncIterator[Worker]:
         """A worker for this script alone; it goes back warm unless its state is in doubt."""
-        key = _key(code)
+        key = code.key
         worker = await self._take(key)
         self._running.add(worker)
         keep = False
@@ -370,11 +375,6 @@ class WorkerPool:
         reaping = asyncio.create_task(worker.wait())
         self._reaping.add(reaping)
         reaping.add_done_callback(self._reaping.discard)
-
-
-def _key(code: EtlCode) -> _Key:
-    """Of the workers that have this script."""
-    return (code.blob_sha256, code.path, code.class_name)
 
 
 async def _run_blocking(size: int, work: Callable[..., _Result], *arguments: object) -> _Result:

@@ -14,7 +14,7 @@ from featurestore.model.etl import EtlSource
 from featurestore.model.query import Column, QueryForm
 from featurestore.model.serving import Answer, AnswerFormat, EtlRun, Keys, VerifyReport
 from services.extraction.extraction import ExtractionService
-from services.extraction.git_transport import GitSettings
+from services.extraction.git_settings import GitSettings
 from services.extraction.verify_keys import KeyIndex, KeySample, distinct, made_up, rows_of_keys
 from services.extraction.worker_types import WorkerLimits
 from services.realtime.realtime import RealtimeService

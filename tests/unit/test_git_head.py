@@ -18,7 +18,7 @@ def repo(tmp_path):
         yield made
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def sources():
     made = GitSources(GitSettings(schemes=frozenset({"file"}), max_script_bytes=1000))
     yield made
@@ -29,13 +29,13 @@ class TestCommitted:
     @pytest.mark.parametrize("path", ["etl.py", "deep/er/a b.py"])
     async def test_a_committed_script_is_found_at_its_commit(self, repo, sources, path):
         commit = repo.commit({path: TEXT})
-        script = await sources.head_of_path(str(repo.folder / path), TEXT)
+        script = await sources.head_of_path(str(repo.folder / path), TEXT, {})
         assert (script.source, script.commit, script.path) == (TEXT, commit, path)
         assert (script.repository, script.ref, script.origin) == (repo.url, "", "")
 
     async def test_what_was_found_can_be_fetched_again_by_its_pin(self, repo, sources):
         repo.commit({"etl.py": TEXT})
-        script = await sources.head_of_path(str(repo.folder / "etl.py"), TEXT)
+        script = await sources.head_of_path(str(repo.folder / "etl.py"), TEXT, {})
         repo.commit({"etl.py": "# later\n"})
         again = await sources.fetch(pinned(script.repository, script.commit, script.path))
         assert (again.source, again.blob_sha256) == (TEXT, script.blob_sha256)
@@ -43,13 +43,13 @@ class TestCommitted:
     async def test_a_link_to_a_script_counts_as_the_script(self, repo, sources, tmp_path):
         repo.commit({"etl.py": TEXT})
         (tmp_path / "link.py").symlink_to(repo.folder / "etl.py")
-        assert (await sources.head_of_path(str(tmp_path / "link.py"), TEXT)).path == "etl.py"
+        assert (await sources.head_of_path(str(tmp_path / "link.py"), TEXT, {})).path == "etl.py"
 
     async def test_another_uncommitted_file_is_no_hindrance(self, repo, sources):
         commit = repo.commit({"etl.py": TEXT, "other.py": TEXT})
         repo.write("other.py", "# changed\n")
         repo.write("untracked.py", "# new\n")
-        assert (await sources.head_of_path(str(repo.folder / "etl.py"), TEXT)).commit == commit
+        assert (await sources.head_of_path(str(repo.folder / "etl.py"), TEXT, {})).commit == commit
 
     @pytest.mark.parametrize(
         ("remote", "origin"),
@@ -67,7 +67,7 @@ class TestCommitted:
         config = repo.repo.get_config()
         config.set((b"remote", b"origin"), b"url", remote.encode())
         config.write_to_path()
-        assert (await sources.head_of_path(str(repo.folder / "etl.py"), TEXT)).origin == origin
+        assert (await sources.head_of_path(str(repo.folder / "etl.py"), TEXT, {})).origin == origin
 
 
 class TestNotCommitted:
@@ -115,18 +115,18 @@ class TestNotCommitted:
     async def test_the_text_that_was_read_counts_and_not_what_the_disk_holds_by_now(self, repo, sources):
         repo.commit({"etl.py": TEXT})
         with pytest.raises(FailedPrecondition, match="differs from HEAD"):
-            await sources.head_of_path(str(repo.folder / "etl.py"), "# what the caller read\n")
+            await sources.head_of_path(str(repo.folder / "etl.py"), "# what the caller read\n", {})
 
     async def test_a_file_inside_the_git_folder_is_not_committed(self, repo, sources):
         repo.commit({"etl.py": TEXT})
         with pytest.raises(FailedPrecondition) as refused:
-            await sources.head_of_path(str(repo.folder / ".git" / "config"), "x")
+            await sources.head_of_path(str(repo.folder / ".git" / "config"), "x", {})
         assert refused.value.reason == "ETL_NOT_COMMITTED"
 
     async def test_a_committed_script_over_the_limit_is_refused_as_such(self, repo, sources):
         repo.commit({"etl.py": "#" * 1001})
         with pytest.raises(FailedPrecondition, match="1000 are allowed") as refused:
-            await sources.head_of_path(str(repo.folder / "etl.py"), "#" * 1001)
+            await sources.head_of_path(str(repo.folder / "etl.py"), "#" * 1001, {})
         assert refused.value.reason == "ETL_SOURCE"
 
 
@@ -134,14 +134,14 @@ async def test_a_store_elsewhere_has_no_business_on_the_callers_disk(repo):
     repo.commit({"etl.py": TEXT})
     sources = GitSources(GitSettings())
     with pytest.raises(PermissionDenied) as refused:
-        await sources.head_of_path(str(repo.folder / "etl.py"), TEXT)
+        await sources.head_of_path(str(repo.folder / "etl.py"), TEXT, {})
     await sources.close()
     assert refused.value.reason == "GIT_SCHEME"
 
 
 async def _refused(sources, script):
     with pytest.raises(FailedPrecondition) as refused:
-        await sources.head_of_path(str(script), script.read_bytes().decode())
+        await sources.head_of_path(str(script), script.read_bytes().decode(), {})
     assert refused.value.reason == "ETL_NOT_COMMITTED"
     assert refused.value.details["todo"] in refused.value.message
     return refused.value

@@ -1077,7 +1077,7 @@ class Neighbour(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     BLOB_SHA256_FIELD_NUMBER: _builtins.int
     path: _builtins.str
-    """Inside the repository."""
+    """Below the script's folder."""
     blob_sha256: _builtins.str
     """In hex."""
     def __init__(
@@ -1204,8 +1204,40 @@ class LocalScript(_message.Message):
 
     PATH_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    NEIGHBOURS_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """Absolute."""
+    text: _builtins.str
+    """Its text."""
+    @_builtins.property
+    def neighbours(self) -> _containers.RepeatedCompositeFieldContainer[Global___LocalFile]:
+        """The Python files beside and below it that it imports, at most 64 and 2 MiB."""
+
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        text: _builtins.str = ...,
+        neighbours: _abc.Iterable[Global___LocalFile] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["neighbours", b"neighbours", "path", b"path", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LocalScript: _TypeAlias = LocalScript  # noqa: Y015
+
+@_typing.final
+class LocalFile(_message.Message):
+    """A file beside a script, as it is on the caller's disk."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Below the script's folder, with `/`, such as `features/ages.py`."""
     text: _builtins.str
     """Its text."""
     def __init__(
@@ -1220,7 +1252,7 @@ class LocalScript(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___LocalScript: _TypeAlias = LocalScript  # noqa: Y015
+Global___LocalFile: _TypeAlias = LocalFile  # noqa: Y015
 
 @_typing.final
 class Occurrence(_message.Message):

@@ -1,0 +1,127 @@
+"""The processes that read git, as the service sees them: asked, waited for, ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import socket
+import sys
+from typing import Any
+
+from featurestore.etl import control
+from services.extraction import git_process
+from services.extraction.git_settings import GitSettings
+
+_COMMAND = (sys.executable, "-P", "-s", "-m", "services.extraction.git_process")
+
+# What finding servers and speaking TLS and ssh to them needs; our own settings hold passwords of others.
+_PASSED_ON = frozenset(
+    {
+        "PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR",
+        "http_proxy", "https_proxy", "all_proxy", "no_proxy",
+    }
+)  # fmt: skip
+
+_REPLY_BYTES = 64 * 2**20
+_PIECE = 2**18
+
+
+class FetchDied(Exception):
+    """The process ended without an answer."""
+
+
+class GitProcesses:
+    """Starts a process per question; what it forks them from is started with the first."""
+
+    def __init__(self, settings: GitSettings) -> None:
+        self._settings = settings
+        self._places = asyncio.Semaphore(settings.processes)
+        self._starting = asyncio.Lock()
+        self._program: asyncio.subprocess.Process | None = None
+        self._channel: socket.socket | None = None
+        self._numbers = itertools.count()
+        self.closed = False
+
+    async def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """A process's answer; cancelling ends the process, and all that it started.
+
+        Raises:
+            FetchDied: there is none.
+        """
+        async with self._places:
+            channel = await self._started()
+            number = next(self._numbers) % 2**32
+            ours, theirs = socket.socketpair()
+            ours.setblocking(False)
+            try:
+                with theirs:
+                    self._tell(channel, git_process.FORK, number, [theirs.fileno()])
+                try:
+                    return await _conversation(ours, request)
+                finally:
+                    with contextlib.suppress(FetchDied):  # then they have all been ended
+                        self._tell(channel, git_process.END, number, [])
+            finally:
+                ours.close()
+
+    async def close(self) -> None:
+        """End all of them, and wait for that; whoever waits for an answer gets `FetchDied`."""
+        self.closed = True
+        async with self._starting:
+            if self._channel is not None:
+                self._channel.close()
+                self._channel = None
+            if self._program is not None:
+                await self._program.wait()
+
+    async def _started(self) -> socket.socket:
+        async with self._starting:
+            if self.closed:
+                raise FetchDied
+            if self._channel is not None and self._program is not None and self._program.returncode is None:
+                return self._channel
+            if self._channel is not None:
+                self._channel.close()
+            ours, theirs = socket.socketpair()
+            try:
+                with theirs:
+                    self._program = await asyncio.create_subprocess_exec(
+                        *_COMMAND,
+                        self._settings.as_json(),
+                        stdin=theirs.fileno(),
+                        stdout=asyncio.subprocess.DEVNULL,
+                        env={name: value for name, value in os.environ.items() if name in _PASSED_ON},
+                        cwd="/",
+                        start_new_session=True,
+                    )
+            except BaseException:
+                ours.close()
+                raise
+            ours.setblocking(False)
+            self._channel = ours
+            return ours
+
+    def _tell(self, channel: socket.socket, what: bytes, number: int, descriptors: list[int]) -> None:
+        """A few bytes, for which there is room unless the program hangs."""
+        try:
+            socket.send_fds(channel, [git_process.MESSAGE.pack(what, number)], descriptors)
+        except OSError as error:
+            raise FetchDied from error
+
+
+async def _conversation(wire: socket.socket, request: dict[str, Any]) -> dict[str, Any]:
+    loop = asyncio.get_running_loop()
+    reply = bytearray()
+    try:
+        await loop.sock_sendall(wire, json.dumps(request).encode())
+        wire.shutdown(socket.SHUT_WR)
+        while piece := await loop.sock_recv(wire, _PIECE):
+            reply += piece
+            if len(reply) > _REPLY_BYTES:
+                raise FetchDied("its answer is too long")
+        return control.decode_object(bytes(reply))
+    except (OSError, control.BadMessage) as error:
+        raise FetchDied from error
