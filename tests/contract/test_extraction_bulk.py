@@ -158,7 +158,7 @@ async def rows_of_query(extraction, realtime, form: QueryForm | None = None) -> 
 
 def in_process(text: str, rows: pa.Table, contract: pa.Schema | None = None) -> pa.Table:
     """What the script makes of rows, by one run in this process."""
-    found, _ = Script(text, "etl.py", "Etl", sealed=False).run(rows.combine_chunks(), contract)
+    found, _ = Script(text, "etl.py", "Etl", {}, sealed=False).run(rows.combine_chunks(), contract)
     return found
 
 

@@ -144,7 +144,7 @@ FULL = pa.table(
 
 @pytest.fixture(scope="module")
 def scripts():
-    return {kind: Script(source, f"{kind}.py", "Etl", sealed=False) for kind, source in SOURCES.items()}
+    return {kind: Script(source, f"{kind}.py", "Etl", {}, sealed=False) for kind, source in SOURCES.items()}
 
 
 def test_the_four_kinds_train_the_same_contract(scripts):

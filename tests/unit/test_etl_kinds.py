@@ -16,7 +16,7 @@ ROWS = pa.table({"x": pa.array([3, 1, None], pa.int64()), "s": ["c", "a", None]}
 
 
 def script(text):
-    return Script(textwrap.dedent(text), "etl.py", "Etl", sealed=False)
+    return Script(textwrap.dedent(text), "etl.py", "Etl", {}, sealed=False)
 
 
 def arrow(*lines, attributes=""):

@@ -24,7 +24,7 @@ ROWS = pa.table(
 
 
 def script(source):
-    return Script(source, "etl.py", "Etl", sealed=False)
+    return Script(source, "etl.py", "Etl", {}, sealed=False)
 
 
 @pytest.fixture(scope="module")
