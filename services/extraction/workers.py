@@ -221,9 +221,11 @@ class WorkerPool:
         return reply, stream
 
     def _declarations(self, code: EtlCode, reply: dict[str, Any]) -> Declarations:
-        """What the script declared when it was loaded first: a later word can't change it."""
+        """What the script declared when it was loaded first: a later word can't change it, and is not looked at."""
         key = code.key
-        declared = self._declared.setdefault(key, checking.declarations(reply.get("declared")))
+        declared = self._declared.get(key)
+        if declared is None:
+            declared = self._declared[key] = checking.declarations(reply.get("declared"))
         self._declared.move_to_end(key)
         if len(self._declared) > _KNOWN_SCRIPTS:
             self._declared.popitem(last=False)
