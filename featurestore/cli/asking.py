@@ -347,7 +347,7 @@ def _show_served(session: Session, asked: AskedKeys, served: Served, began: floa
         return
     absent = [str(answer.key) for answer in served.answers if answer.outcome == "absent"]
     missing = f"; absent: {', '.join(absent[:_PREVIEW])}" if absent else ""
-    cached = ", from cache" if served.info.from_cache else ""
+    cached = ", from cache" if served.info.from_cache or served.info.features_from_cache else ""
     print_rows(
         served.to_arrow(),
         f"{len(served.answers) - len(absent)} of {len(asked.values)} values found{missing}"

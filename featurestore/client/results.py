@@ -308,7 +308,13 @@ class SavedQuery:
 
 @dataclass(frozen=True)
 class SavedEtl:
-    """A saved ETL as the catalogue has it."""
+    """A saved ETL as the catalogue has it.
+
+    Attributes:
+        granularity: what one result depends on, by the script's own word: `rows`, `key` or `frame`.
+        pure: the same rows always give the same result, likewise, so that features of a key may be kept.
+        kind: `pandas`, `arrow`, `polars` or `sql`.
+    """
 
     etl_id: str
     names: tuple[str, ...]
@@ -320,6 +326,9 @@ class SavedEtl:
     owner: str = ""
     description: str = ""
     labels: dict[str, str] = field(default_factory=dict)
+    granularity: str = "frame"
+    pure: bool = False
+    kind: str = "pandas"
 
     @classmethod
     def of(cls, etl: Etl) -> SavedEtl:
@@ -335,6 +344,9 @@ class SavedEtl:
             etl.notes.owner,
             etl.notes.description,
             etl.notes.labels,
+            etl.declared.granularity,
+            etl.declared.pure,
+            etl.declared.kind,
         )
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import importlib
 import platform
+import sys
 from typing import Any
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -49,13 +51,17 @@ class Answering:
 
 
 def libraries() -> dict[str, str]:
-    """The versions that a result depends on."""
-    return {
+    """The versions that a result depends on; that of polars where it is installed."""
+    versions = {
         "python": platform.python_version(),
         "pandas": pd.__version__,
         "pyarrow": pa.__version__,
         "numpy": np.__version__,
+        "duckdb": duckdb.__version__,
     }
+    if (polars := sys.modules.get("polars")) is not None:
+        versions["polars"] = polars.__version__
+    return versions
 
 
 def warm_up() -> None:

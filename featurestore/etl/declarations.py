@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import get_args
 
 import pyarrow as pa
 
 from featurestore.etl.type_text import parse_type
+from featurestore.model.etl import Declarations, Granularity, Kind
 
-Granularity: TypeAlias = Literal["rows", "key", "frame"]
-Kind: TypeAlias = Literal["pandas", "arrow", "polars", "sql"]
+__all__ = ["BadDeclaration", "Declarations", "Granularity", "Kind", "line_of", "read", "read_output_types"]
 
 
 class BadDeclaration(ValueError):
@@ -25,40 +24,6 @@ class BadDeclaration(ValueError):
     def __init__(self, attribute: str, why: str) -> None:
         super().__init__(why)
         self.attribute = attribute
-
-
-@dataclass(frozen=True, slots=True)
-class Declarations:
-    """What holds for every run of a script.
-
-    Attributes:
-        granularity: what one result depends on: `rows`, each row alone, so that rows may be cut into batches
-            anywhere; `key`, the rows of one index value, so that training runs it per value; `frame`, all rows.
-        pure: the same rows always give the same result, so that a result may be kept.
-        kind: what its rows come in.
-    """
-
-    granularity: Granularity = "frame"
-    pure: bool = False
-    kind: Kind = "pandas"
-
-    def as_dict(self) -> dict[str, Any]:
-        """The three fields by name, for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, found: object) -> Declarations:
-        """The inverse of `as_dict`, of what somebody may have forged.
-
-        Raises:
-            ValueError: it is anything else.
-        """
-        match found:
-            case {"granularity": str(granularity), "pure": bool(pure), "kind": str(kind), **more} if (
-                not more and granularity in get_args(Granularity) and kind in get_args(Kind)
-            ):
-                return cls(granularity, pure, kind)  # type: ignore[arg-type] # just looked at
-        raise ValueError("it is no set of declarations")
 
 
 def read(cls: type, kind: Kind) -> Declarations:

@@ -2,12 +2,50 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from typing import Any, Literal, TypeAlias, get_args
 
 import pyarrow as pa
 
 from featurestore.model.query import Notes
+
+Granularity: TypeAlias = Literal["rows", "key", "frame"]
+Kind: TypeAlias = Literal["pandas", "arrow", "polars", "sql"]
+
+
+@dataclass(frozen=True, slots=True)
+class Declarations:
+    """What holds for every run of a script, by its own word.
+
+    Attributes:
+        granularity: what one result depends on: `rows`, each row alone, so that rows may be cut into batches
+            anywhere; `key`, the rows of one index value, so that training runs it per value; `frame`, all rows.
+        pure: the same rows always give the same result, so that a result may be kept.
+        kind: what its rows come in.
+    """
+
+    granularity: Granularity = "frame"
+    pure: bool = False
+    kind: Kind = "pandas"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The three fields by name, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, found: object) -> Declarations:
+        """The inverse of `as_dict`, of what somebody may have forged.
+
+        Raises:
+            ValueError: it is anything else.
+        """
+        match found:
+            case {"granularity": str(granularity), "pure": bool(pure), "kind": str(kind), **more} if (
+                not more and granularity in get_args(Granularity) and kind in get_args(Kind)
+            ):
+                return cls(granularity, pure, kind)  # type: ignore[arg-type] # just looked at
+        raise ValueError("it is no set of declarations")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +88,13 @@ class PinnedScript:
 
     Attributes:
         neighbours: (path, sha256) of the files beside it that it imports, sorted.
+        declared: what the code says of itself, so no part of its identity.
     """
 
     blob_sha256: str
     provenance: Provenance
     neighbours: tuple[tuple[str, str], ...] = ()
+    declared: Declarations = field(default_factory=Declarations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +132,9 @@ class Etl:
     notes: Notes
     created_at: datetime
     names: tuple[str, ...] = ()
+    declared: Declarations = field(default_factory=Declarations)
 
     @property
     def script(self) -> PinnedScript:
         """What to run, with the place it was first found at."""
-        return PinnedScript(self.blob_sha256, self.provenances[0], self.neighbours)
+        return PinnedScript(self.blob_sha256, self.provenances[0], self.neighbours, self.declared)

@@ -65,6 +65,9 @@ class AnswerInfo:
 
     Attributes:
         data_version: the answer shows at least this version; the lowest among the keys.
+        from_cache: all of the query's rows came from the answer cache.
+        features_from_cache: the ETL was not run, because it declares itself pure and what it made of these very rows
+            was kept.
     """
 
     query_id: str
@@ -73,6 +76,7 @@ class AnswerInfo:
     blob_sha256: str = ""
     contract_sha256: str = ""
     from_cache: bool = False
+    features_from_cache: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,7 @@ def answer_info_to_proto(info: AnswerInfo) -> pb.AnswerInfo:
         contract_sha256=info.contract_sha256,
         data_version=version_to_proto(info.data_version),
         from_cache=info.from_cache,
+        features_from_cache=info.features_from_cache,
     )
 
 
@@ -115,6 +116,7 @@ def answer_info_from_proto(message: pb.AnswerInfo) -> AnswerInfo:
         blob_sha256=message.blob_sha256,
         contract_sha256=message.contract_sha256,
         from_cache=message.from_cache,
+        features_from_cache=message.features_from_cache,
     )
 
 

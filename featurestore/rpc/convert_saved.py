@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 import pyarrow as pa
 
 from featurestore.api.common.v1 import common_pb2 as pb
-from featurestore.model.etl import Etl, EtlSource, PinnedScript, Provenance
+from featurestore.model.errors import InvalidArgument
+from featurestore.model.etl import Declarations, Etl, EtlSource, PinnedScript, Provenance
 from featurestore.model.query import Column, Notes, OrderTerm, Query, QueryForm, Warned
 from featurestore.rpc.convert_table import schema_from_proto, schema_to_proto
 from featurestore.rpc.fields import invalid, missing, require, timestamp_from_proto, timestamp_to_proto
@@ -137,12 +138,34 @@ def neighbours_from_proto(messages: Iterable[pb.Neighbour]) -> tuple[tuple[str, 
     return tuple((message.path, message.blob_sha256) for message in messages)
 
 
+def declarations_to_proto(declared: Declarations) -> pb.Declarations:
+    """What a script says of itself, on the wire."""
+    return pb.Declarations(granularity=declared.granularity, pure=declared.pure, kind=declared.kind)
+
+
+def declarations_from_proto(message: pb.Declarations) -> Declarations:
+    """What a script says of itself.
+
+    Raises:
+        InvalidArgument: `BAD_FIELD`.
+    """
+    try:
+        return Declarations.from_dict(
+            {"granularity": message.granularity, "pure": message.pure, "kind": message.kind}
+        )
+    except ValueError as error:
+        raise InvalidArgument(
+            "BAD_FIELD", "declared holds what no script can declare", field="declared"
+        ) from error
+
+
 def pinned_script_to_proto(script: PinnedScript) -> pb.PinnedScript:
     """The code that runs, on the wire."""
     return pb.PinnedScript(
         blob_sha256=script.blob_sha256,
         provenance=provenance_to_proto(script.provenance),
         neighbours=neighbours_to_proto(script.neighbours),
+        declared=declarations_to_proto(script.declared),
     )
 
 
@@ -157,6 +180,7 @@ def pinned_script_from_proto(message: pb.PinnedScript) -> PinnedScript:
         message.blob_sha256,
         provenance_from_proto(message.provenance),
         neighbours_from_proto(message.neighbours),
+        declarations_from_proto(message.declared) if message.HasField("declared") else Declarations(),
     )
 
 
@@ -172,6 +196,7 @@ def etl_to_proto(etl: Etl) -> pb.Etl:
         notes=notes_to_proto(etl.notes),
         create_time=timestamp_to_proto(etl.created_at),
         names=etl.names,
+        declared=declarations_to_proto(etl.declared),
     )
 
 
@@ -194,6 +219,9 @@ def etl_from_proto(message: pb.Etl) -> Etl:
         notes=notes_from_proto(message.notes),
         created_at=timestamp_from_proto(message, "create_time"),
         names=tuple(message.names),
+        declared=declarations_from_proto(message.declared)
+        if message.HasField("declared")
+        else Declarations(),
     )
 
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from featurestore.model import names, schema
-from featurestore.model.etl import Etl, EtlDraft, Provenance
+from featurestore.model.etl import Declarations, Etl, EtlDraft, Provenance
 from featurestore.model.names import Kind
 from featurestore.model.query import Column, Notes, OrderTerm, Query, QueryDraft, QueryForm, Warned
 from services.catalog.documents import (
+    DeclarationsPart,
     EtlDocument,
     IndexKeyDocument,
     NotesPart,
@@ -92,6 +93,7 @@ def etl_document(draft: EtlDraft, id_key: bytes, now_us: int) -> EtlDocument:
         contract_arrow=schema.to_bytes(contract),
         provenance=_provenance_part(script.provenance),
         notes=_notes_part(draft.notes),
+        declared=DeclarationsPart(**script.declared.as_dict()),
     )
 
 
@@ -107,6 +109,7 @@ def etl(document: EtlDocument, further: Sequence[ProvenancePart], labels: tuple[
         notes=_notes(document.notes),
         created_at=_time(document.created_at_us),
         names=labels,
+        declared=Declarations(**document.declared.model_dump()),
     )
 
 

@@ -61,6 +61,11 @@ class ExtractionSettings(BaseModel, frozen=True, extra="forbid"):
     etl_input_bytes: int = Field(
         2 * 2**30, gt=0, description="The most training rows, in bytes, that one ETL gets."
     )
+    etl_cache_bytes: int = Field(
+        64 * 2**20,
+        ge=0,
+        description="What features of single keys may take that are kept for ETLs which declare themselves pure; 0 keeps none.",
+    )
     sandbox: Literal["sealed", "unsafe"] = Field(
         "sealed",
         description="`sealed`: ETL scripts run without files, network and other processes, or, where the kernel can't do "
@@ -94,6 +99,7 @@ def opened(settings: ExtractionSettings, realtime: Realtime) -> ExtractionServic
         ),
         sandbox=Sandbox(settings.sandbox),
         etl_input_bytes=settings.etl_input_bytes,
+        etl_cache_bytes=settings.etl_cache_bytes,
     )
 
 

@@ -21,6 +21,7 @@ from services.extraction.blob_cache import BlobCache
 from services.extraction.bulk import EtlRows
 from services.extraction.contracts import require_decided
 from services.extraction.etl_inputs import EtlInputs
+from services.extraction.features_kept import Features, FeaturesKept, name_of
 from services.extraction.git_address import parse
 from services.extraction.git_fetch import GitSources
 from services.extraction.git_objects import FetchedScript
@@ -55,8 +56,21 @@ class EtlRuns:
     """Finds the code of an ETL and runs it in the workers."""
 
     def __init__(
-        self, workers: WorkerPool, sources: GitSources, cache: BlobCache, limits: WorkerLimits | None = None
+        self,
+        workers: WorkerPool,
+        sources: GitSources,
+        cache: BlobCache,
+        limits: WorkerLimits | None = None,
+        *,
+        kept: FeaturesKept | None = None,
     ) -> None:
+        """Take the parts.
+
+        Args:
+            cache: of scripts.
+            kept: features of pure ETLs; None to keep none.
+        """
+        self._kept = kept or FeaturesKept(0)
         self._workers = workers
         self._sources = sources
         self._cache = cache
@@ -110,7 +124,9 @@ class EtlRuns:
         result = await self._over(code, rows.schema, [rows], contract)
         if pin:
             require_decided(result.undecided)
-        return TrainedEtl(result, script if contract is not None else _ran_with(script, result.libraries))
+        if contract is None:
+            script = _ran_with(script, result.libraries, result.declared)
+        return TrainedEtl(result, script)
 
     async def declared(self, code: EtlCode) -> Declarations:
         """What a script declares of itself; raises as `WorkerPool.declared`."""
@@ -138,6 +154,7 @@ class EtlRuns:
         Raises:
             FailedPrecondition: `CONTRACT_UNDECIDED`, `CONTRACT_BROKEN`, and what `WorkerPool.run` raises.
         """
+        declared = await self.declared(code)
         rows = await EtlRows.open(
             inputs,
             lambda tables, held_to: self._over(code, input_schema, tables, held_to),
@@ -151,7 +168,9 @@ class EtlRuns:
         except BaseException:
             await rows.close()
             raise
-        return rows, script if contract is not None else _ran_with(script, rows.libraries)
+        if contract is None:
+            script = _ran_with(script, rows.libraries, declared)
+        return rows, script
 
     async def _over(
         self, code: EtlCode, input_schema: pa.Schema, inputs: Sequence[pa.Table], contract: pa.Schema | None
@@ -171,33 +190,37 @@ class EtlRuns:
             FailedPrecondition: `CONTRACT_BROKEN`, `ETL_EXCEPTION`, `ETL_NO_FRAME`, `ETL_SOURCE`.
             DeadlineExceeded: `ETL_TIMEOUT`.
         """
+        return (await self._served(run, inputs)).tables
+
+    async def serve(self, run: EtlRun, answer: Answer, answer_format: AnswerFormat) -> Answer:
+        """Run a saved ETL on served rows, once per found key; see `peers.Extraction.run_etl`.
+
+        The features of one key are kept if the ETL declares itself pure; of the same rows they are not made again.
+        """
+        name = None
+        if self._kept.enabled and len(answer.keys) == 1:
+            name = name_of(run, answer, answer_format)
+            if (kept := self._kept.get(name)) is not None:
+                return _features(run, answer, answer_format, (kept.answer,), kept.payload, kept=True)
+        result = await self._served(run, served_batches(answer, _input_schema(run)))
+        payload = await _encoded(result.tables, plain(run.contract), answer_format)
+        _check_size(len(payload), len(result.tables))
+        keys = tuple(
+            KeyAnswer(key.outcome, table.num_rows)
+            for key, table in zip(answer.keys, result.tables, strict=True)
+        )
+        if name is not None and result.declared is not None and result.declared.pure:
+            self._kept.put(name, Features(keys[0], payload))
+        return _features(run, answer, answer_format, keys, payload, kept=False)
+
+    async def _served(self, run: EtlRun, inputs: Sequence[pa.Table | pa.RecordBatch]) -> EtlResult:
         code, _ = await self.code(run, pin=False)
-        result = await self._workers.run(
+        return await self._workers.run(
             code,
             inputs,
             input_schema=_input_schema(run),
             contract=run.contract,
             deadline_seconds=_seconds(self._limits.serving_seconds),
-        )
-        return result.tables
-
-    async def serve(self, run: EtlRun, answer: Answer, answer_format: AnswerFormat) -> Answer:
-        """Run a saved ETL on served rows, once per found key; see `peers.Extraction.run_etl`."""
-        tables = await self.tables(run, served_batches(answer, _input_schema(run)))
-        payload = await _encoded(tables, plain(run.contract), answer_format)
-        _check_size(len(payload), len(tables))
-        return Answer(
-            keys=tuple(
-                KeyAnswer(key.outcome, table.num_rows) for key, table in zip(answer.keys, tables, strict=True)
-            ),
-            format=answer_format,
-            payload=payload,
-            info=replace(
-                answer.info,
-                etl_id=run.etl_id,
-                blob_sha256=run.script.blob_sha256,
-                contract_sha256=schema_sha256(run.contract),
-            ),
         )
 
     async def _fetched(self, found: FetchedScript, *, pin: bool) -> tuple[EtlCode, PinnedScript]:
@@ -211,11 +234,14 @@ class EtlRuns:
         return code, PinnedScript(found.blob_sha256, provenance)
 
 
-def _ran_with(script: PinnedScript | None, libraries: Mapping[str, str]) -> PinnedScript | None:
-    """The script, with the versions that it ran with."""
+def _ran_with(
+    script: PinnedScript | None, libraries: Mapping[str, str], declared: Declarations | None
+) -> PinnedScript | None:
+    """The script, with the versions that it ran with and what it says of itself."""
     if script is None:
         return None
-    return replace(script, provenance=replace(script.provenance, libraries=dict(libraries)))
+    provenance = replace(script.provenance, libraries=dict(libraries))
+    return replace(script, provenance=provenance, declared=declared or script.declared)
 
 
 def served_batches(answer: Answer, expected: pa.Schema) -> list[pa.RecordBatch]:
@@ -238,6 +264,25 @@ def served_batches(answer: Answer, expected: pa.Schema) -> list[pa.RecordBatch]:
     if len(batches) != len(answer.keys):
         raise ValueError(f"an answer for {len(answer.keys)} keys came with {len(batches)} batches")
     return batches
+
+
+def _features(
+    run: EtlRun,
+    answer: Answer,
+    answer_format: AnswerFormat,
+    keys: tuple[KeyAnswer, ...],
+    payload: bytes,
+    *,
+    kept: bool,
+) -> Answer:
+    info = replace(
+        answer.info,
+        etl_id=run.etl_id,
+        blob_sha256=run.script.blob_sha256,
+        contract_sha256=schema_sha256(run.contract),
+        features_from_cache=kept,
+    )
+    return Answer(keys, answer_format, payload, info)
 
 
 def _input_schema(run: EtlRun) -> pa.Schema:

@@ -28,6 +28,7 @@ from featurestore.model.table import Version
 from services.extraction.blob_cache import BlobCache
 from services.extraction.etl_inputs import opening
 from services.extraction.etl_runs import EtlRuns
+from services.extraction.features_kept import FeaturesKept
 from services.extraction.follower import Follower
 from services.extraction.git_fetch import GitSources
 from services.extraction.git_transport import GitSettings
@@ -58,6 +59,7 @@ class ExtractionService:
         workers: WorkerLimits | None = None,
         sandbox: Sandbox = Sandbox.SEALED,
         etl_input_bytes: int = 2 * 2**30,
+        etl_cache_bytes: int = 64 * 2**20,
         sample_seed: int | None = None,
     ) -> None:
         """Nothing is opened yet.
@@ -68,6 +70,7 @@ class ExtractionService:
             blob_folder: holds the scripts that were saved; None for `blobs` in the folder.
             sandbox: how scripts are kept from harm.
             etl_input_bytes: of training rows that one ETL may get.
+            etl_cache_bytes: of features that are kept for pure ETLs; 0 for none.
             sample_seed: of the keys that Verify picks; None for others each time.
         """
         self._realtime = realtime
@@ -76,7 +79,11 @@ class ExtractionService:
         self._workers = WorkerPool(workers, sandbox)
         self._sources = GitSources(git)
         self._etls = EtlRuns(
-            self._workers, self._sources, BlobCache(blob_folder or folder / "blobs"), workers
+            self._workers,
+            self._sources,
+            BlobCache(blob_folder or folder / "blobs"),
+            workers,
+            kept=FeaturesKept(etl_cache_bytes),
         )
         self._etl_input_bytes = etl_input_bytes
         self._limits = workers or WorkerLimits()

@@ -98,7 +98,7 @@ class EtlResult:
         tables: one per input, all of `schema`; checked in full.
         schema: the contract, or what training produced; every field nullable, no metadata.
         undecided: without a contract, the columns whose types the rows don't decide.
-        libraries: versions of python, pandas, pyarrow, numpy; empty if there was nothing to run on.
+        libraries: versions of what it ran with; empty if there was nothing to run on.
         declared: by the script; None if there was nothing to run on.
     """
 

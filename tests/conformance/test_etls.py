@@ -87,6 +87,42 @@ def test_a_local_script_runs_as_it_is_on_disk_and_is_saved_once_it_is_committed(
         assert {row["day"] for row in served.to_pylist()} == {None, "d"}
 
 
+KINDS = {
+    "arrow": "from etl_abc import ArrowEtl as Base\nimport pyarrow.compute as pc\nclass Etl(Base):\n    def extract(self):\n"
+    "        rows = self.table\n        twice = pc.multiply(rows['amount'], 2.0)\n"
+    "        return rows.select(['user_id']).append_column('twice', twice)\n",
+    "polars": "from etl_abc import PolarsEtl as Base\nimport polars as pl\nclass Etl(Base):\n    def extract(self):\n"
+    "        return self.frame.lazy().select('user_id', twice=pl.col('amount') * 2)\n",
+    "sql": "from etl_abc import SqlEtl as Base\nclass Etl(Base):\n    sql = 'select user_id, amount * 2 as twice from input'\n",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_etl_of_another_kind_is_trained_served_and_verified_as_a_pandas_one(
+    world: World, fresh: Fresh, kind: str
+) -> None:
+    store, script = (
+        world.store,
+        KINDS[kind].replace("(Base):\n", "(Base):\n    granularity, pure = 'rows', True\n"),
+    )
+    pandas = store.get_etl(world.etl("good.py"))
+    assert (pandas.kind, pandas.granularity, pandas.pure) == ("pandas", "frame", False)
+    with GitRepo(world.folder / fresh("repo")) as repo:
+        repo.commit({"etl.py": script})
+        trained = store.extract_train(world.query, str(repo.folder / "etl.py"), save=True)
+    assert trained.contract == pandas.contract
+    assert sorted(trained.to_arrow()["twice"].drop_null().to_pylist()) == [2.0, 3.0, 5.0, 16.0]
+    saved = store.get_etl(trained.etl_id)
+    assert (saved.kind, saved.granularity, saved.pure) == (kind, "rows", True)
+    served = [
+        store.extract_realtime(None, trained.etl_id, index_key="user_id", index_value=1) for _ in range(2)
+    ]
+    for each in served:
+        assert sorted(row["twice"] for row in each.to_pylist()) == [3.0, 5.0]
+    assert [each.info.features_from_cache for each in served] == [False, True]
+    assert store.verify(world.query, trained.etl_id, index_key="user_id").consistent
+
+
 def test_a_broken_contract_names_the_column_and_both_types(world: World) -> None:
     with pytest.raises(FailedPrecondition) as refused:
         live(world, "breaks_contract.py")

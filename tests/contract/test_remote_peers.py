@@ -23,7 +23,7 @@ from featurestore.model.errors import (
     InvalidArgument,
     Unavailable,
 )
-from featurestore.model.etl import Etl, EtlDraft, EtlSource, PinnedScript, Provenance
+from featurestore.model.etl import Declarations, Etl, EtlDraft, EtlSource, PinnedScript, Provenance
 from featurestore.model.frames import table_to_stream
 from featurestore.model.names import Kind
 from featurestore.model.query import Column, Notes, OrderTerm, Query, QueryDraft, QueryForm, Warned
@@ -87,10 +87,11 @@ QUERY = Query(
     ("indexed",),
 )
 PROVENANCE = Provenance("https://host/repo", "main", "0" * 40, "etl.py", {"pandas": "3"})
-SCRIPT = PinnedScript("ab" * 32, PROVENANCE, (("n.py", "cd" * 32),))
-ETL = Etl("etl_1", "qry_1", "ab" * 32, SCRIPT.neighbours, SCHEMA, (PROVENANCE,), NOTES, NOW, ("e",))
+DECLARED = Declarations("key", pure=True, kind="sql")
+SCRIPT = PinnedScript("ab" * 32, PROVENANCE, (("n.py", "cd" * 32),), DECLARED)
+ETL = Etl("etl_1", "qry_1", "ab" * 32, SCRIPT.neighbours, SCHEMA, (PROVENANCE,), NOTES, NOW, ("e",), DECLARED)
 RUN = EtlRun("etl_1", "qry_1", SCRIPT, COLUMNS, SCHEMA)
-INFO = AnswerInfo("qry_1", VERSION, "etl_1", "ab", "cd", from_cache=True)
+INFO = AnswerInfo("qry_1", VERSION, "etl_1", "ab", "cd", from_cache=True, features_from_cache=True)
 KEYS = Keys(("user_id",), ((1,), ("2",), (1,)))
 FOUND = (KeyAnswer(Outcome.FOUND, 2), KeyAnswer(Outcome.ABSENT, 0), KeyAnswer(Outcome.FOUND, 2))
 ARROW_ANSWER = Answer(FOUND, AnswerFormat.ARROW, b"arrow", INFO)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from featurestore.api.extraction.v1 import extraction_pb2
 from featurestore.api.gateway.v1 import gateway_pb2
 from featurestore.api.realtime.v1 import realtime_pb2
-from featurestore.model.etl import Etl, EtlDraft, EtlSource, PinnedScript, Provenance
+from featurestore.model.etl import Declarations, Etl, EtlDraft, EtlSource, PinnedScript, Provenance
 from featurestore.model.names import Kind
 from featurestore.model.query import Column, Notes, OrderTerm, Query, QueryDraft, QueryForm, Warned
 from featurestore.model.serving import (
@@ -103,8 +103,14 @@ NOTES = st.builds(Notes, TEXT, TEXT, LABELS)
 WARNINGS = tuples(st.builds(Warned, TEXT, TEXT))
 PROVENANCE = st.builds(Provenance, TEXT, TEXT, TEXT, TEXT, LABELS)
 NEIGHBOURS = tuples(st.tuples(TEXT, TEXT))
-SCRIPT = st.builds(PinnedScript, TEXT, PROVENANCE, NEIGHBOURS)
-INFO = st.builds(AnswerInfo, TEXT, VERSION, TEXT, TEXT, TEXT, st.booleans())
+DECLARED = st.builds(
+    Declarations,
+    st.sampled_from(["rows", "key", "frame"]),
+    st.booleans(),
+    st.sampled_from(["pandas", "arrow", "polars", "sql"]),
+)
+SCRIPT = st.builds(PinnedScript, TEXT, PROVENANCE, NEIGHBOURS, DECLARED)
+INFO = st.builds(AnswerInfo, TEXT, VERSION, TEXT, TEXT, TEXT, st.booleans(), st.booleans())
 CACHE_USE = st.builds(
     CacheUse,
     TEXT,
@@ -203,6 +209,7 @@ ROUND_TRIPS = [
             NOTES,
             MOMENT,
             tuples(TEXT),
+            DECLARED,
         ),
         convert_saved.etl_to_proto,
         convert_saved.etl_from_proto,
