@@ -124,8 +124,8 @@ class EtlRuns:
         result = await self._over(code, rows.schema, [rows], contract)
         if pin:
             require_decided(result.undecided)
-        if contract is None:
-            script = _ran_with(script, result.libraries, result.declared)
+        if script is not None and contract is None:
+            script = _ran_with(script, result.libraries, result.declared or script.declared)
         return TrainedEtl(result, script)
 
     async def declared(self, code: EtlCode) -> Declarations:
@@ -154,7 +154,6 @@ class EtlRuns:
         Raises:
             FailedPrecondition: `CONTRACT_UNDECIDED`, `CONTRACT_BROKEN`, and what `WorkerPool.run` raises.
         """
-        declared = await self.declared(code)
         rows = await EtlRows.open(
             inputs,
             lambda tables, held_to: self._over(code, input_schema, tables, held_to),
@@ -165,11 +164,11 @@ class EtlRuns:
         try:
             if pin:
                 require_decided(rows.undecided)
+            if script is not None and contract is None:
+                script = _ran_with(script, rows.libraries, await self.declared(code))
         except BaseException:
             await rows.close()
             raise
-        if contract is None:
-            script = _ran_with(script, rows.libraries, declared)
         return rows, script
 
     async def _over(
@@ -234,14 +233,10 @@ class EtlRuns:
         return code, PinnedScript(found.blob_sha256, provenance)
 
 
-def _ran_with(
-    script: PinnedScript | None, libraries: Mapping[str, str], declared: Declarations | None
-) -> PinnedScript | None:
-    """The script, with the versions that it ran with and what it says of itself."""
-    if script is None:
-        return None
+def _ran_with(script: PinnedScript, libraries: Mapping[str, str], declared: Declarations) -> PinnedScript:
+    """The script, with the versions that it ran with and what it declares."""
     provenance = replace(script.provenance, libraries=dict(libraries))
-    return replace(script, provenance=provenance, declared=declared or script.declared)
+    return replace(script, provenance=provenance, declared=declared)
 
 
 def served_batches(answer: Answer, expected: pa.Schema) -> list[pa.RecordBatch]:

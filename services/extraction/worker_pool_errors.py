@@ -46,10 +46,10 @@ def bad_result(why: str) -> Internal:
     return Internal("ETL_BAD_RESULT", f"the ETL's worker process gave an unusable answer: {why}", why=why)
 
 
-def crashed(path: str, returncode: int | None) -> Internal:
+def crashed(path: str, returncode: int) -> Internal:
     """The error for a worker that ended by itself; its output is in the server's log."""
-    how = "signal" if returncode is not None and returncode < 0 else "exit code"
-    number = abs(returncode) if returncode is not None else "unknown"
+    how = "signal" if returncode < 0 else "exit code"
+    number = str(abs(returncode))
     return Internal(
         "ETL_CRASH",
         f"the ETL's worker process ended with {how} {number} while it ran {path}",
@@ -72,6 +72,15 @@ def late(path: str, seconds: float, *, started: bool) -> FeatureStoreError:
         f"no ETL worker was free for {path} within {seconds:g} s; try again",
         path=path,
         seconds=f"{seconds:g}",
+    )
+
+
+def taken_along(path: str) -> Unavailable:
+    """The error for a worker that died because its zygote did, which is not the script's doing."""
+    return Unavailable(
+        "ETL_BUSY",
+        f"the process that ETL workers come from ended while one ran {path}; it is started again, try again",
+        path=path,
     )
 
 

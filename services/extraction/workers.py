@@ -18,7 +18,7 @@ from featurestore.model.errors import Internal
 from featurestore.model.schema import plain
 from services.extraction import checking
 from services.extraction.launchers import PlainLauncher, SealedLauncher
-from services.extraction.worker_pool_errors import bad_result, closing, crashed, late, reported
+from services.extraction.worker_pool_errors import bad_result, closing, crashed, late, reported, taken_along
 from services.extraction.worker_protocol import BadReply, Launcher, Worker, WorkerDied
 from services.extraction.worker_types import EtlCode, EtlResult, Sandbox, WorkerLimits
 from services.extraction.worker_use import Used
@@ -121,7 +121,8 @@ class WorkerPool:
             ResourceExhausted: `ETL_OUTPUT`, `ETL_MEMORY`.
             PermissionDenied: `ETL_SANDBOX`: the script tried what the seal forbids; details as `ETL_EXCEPTION`.
             DeadlineExceeded: `ETL_TIMEOUT`; the worker is killed.
-            Unavailable: `ETL_BUSY`: no worker was free in time, or the pool is closing.
+            Unavailable: `ETL_BUSY`: no worker was free in time, the process that workers come from died, or the pool
+                is closing.
             Internal: `ETL_CRASH`, `ETL_BAD_RESULT`.
         """
         if contract is None and not batches:
@@ -238,6 +239,8 @@ class WorkerPool:
             returncode = await worker.wait()
             if self._closed:
                 raise closing() from error
+            if returncode is None:  # its zygote died and took it along, which is not the script's doing
+                raise taken_along(code.path) from error
             _log.warning(
                 "the ETL worker of %s ended with %s; it printed: %s", code.path, returncode, worker.printed
             )
