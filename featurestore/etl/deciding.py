@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pat
 
+from featurestore.etl.arrow_types import has_null_type
 from featurestore.etl.contract import Difference, name_differences
 
 _UNITS = ("s", "ms", "us", "ns")
@@ -72,7 +73,7 @@ class Deciding:
     def undecided(self) -> tuple[str, ...]:
         """The columns whose types no result decides so far."""
         names = self._first.names if self._first is not None else []
-        return tuple(name for name in names if name not in self._decided)
+        return tuple(name for name in names if name not in self._decided or has_null_type(self._type(name)))
 
     @property
     def schema(self) -> pa.Schema:
@@ -118,10 +119,11 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _joined_numbers(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    if pat.is_floating(one) or pat.is_floating(other):
+        return pa.float64()
     both = np.result_type(one.to_pandas_dtype(), other.to_pandas_dtype())
-    if both.kind == "f" and pat.is_integer(one) and pat.is_integer(other):
-        return None  # int64 and uint64: a double does not hold all of either
-    return pa.from_numpy_dtype(both)
+    # Of int64 and uint64 it would be a double, which does not hold all of either.
+    return pa.from_numpy_dtype(both) if both.kind in "iu" else None
 
 
 def _joined_decimals(one: pa.DataType, other: pa.DataType) -> pa.DataType:
