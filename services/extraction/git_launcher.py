@@ -7,8 +7,10 @@ import contextlib
 import itertools
 import json
 import os
+import shutil
 import socket
 import sys
+import tempfile
 from typing import Any
 
 from featurestore.etl import control
@@ -42,6 +44,7 @@ class GitProcesses:
         self._starting = asyncio.Lock()
         self._program: asyncio.subprocess.Process | None = None
         self._channel: socket.socket | None = None
+        self._folder = ""
         self._numbers = itertools.count()
         self.closed = False
 
@@ -74,23 +77,25 @@ class GitProcesses:
             if self._channel is not None:
                 self._channel.close()
                 self._channel = None
-            if self._program is not None:
-                await self._program.wait()
+            await self._ended()
 
     async def _started(self) -> socket.socket:
         async with self._starting:
             if self.closed:
                 raise FetchDied
-            if self._channel is not None and self._program is not None and self._program.returncode is None:
-                return self._channel
             if self._channel is not None:
+                if _open(self._channel):
+                    return self._channel
                 self._channel.close()
+                await self._ended()
+            self._folder = tempfile.mkdtemp(prefix="featurestore-git-")
             ours, theirs = socket.socketpair()
             try:
                 with theirs:
                     self._program = await asyncio.create_subprocess_exec(
                         *_COMMAND,
                         self._settings.as_json(),
+                        self._folder,
                         stdin=theirs.fileno(),
                         stdout=asyncio.subprocess.DEVNULL,
                         env={name: value for name, value in os.environ.items() if name in _PASSED_ON},
@@ -104,12 +109,29 @@ class GitProcesses:
             self._channel = ours
             return ours
 
+    async def _ended(self) -> None:
+        """Wait for the program, whose connection is closed, and clear away what it may have left."""
+        if self._program is not None:
+            await self._program.wait()
+        if self._folder:
+            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
     def _tell(self, channel: socket.socket, what: bytes, number: int, descriptors: list[int]) -> None:
         """A few bytes, for which there is room unless the program hangs."""
         try:
             socket.send_fds(channel, [git_process.MESSAGE.pack(what, number)], descriptors)
         except OSError as error:
             raise FetchDied from error
+
+
+def _open(channel: socket.socket) -> bool:
+    """Whether the other end, which never says anything, is still there."""
+    try:
+        return bool(channel.recv(1, socket.MSG_PEEK))
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
 
 
 async def _conversation(wire: socket.socket, request: dict[str, Any]) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from dulwich.errors import (
     WrongObjectException,
 )
 from dulwich.objects import ObjectID
+from dulwich.pack import UnresolvedDeltas
 from dulwich.refs import Ref
 from dulwich.repo import Repo
 
@@ -52,6 +53,7 @@ BROKEN_ANSWER = (
     ChecksumMismatch,
     ApplyDeltaError,
     WrongObjectException,
+    UnresolvedDeltas,
     AssertionError,  # dulwich asserts what a server should have sent
     ValueError,
     OSError,
@@ -292,7 +294,7 @@ def typed_errors(address: GitAddress) -> Iterator[None]:
         if address.scheme == "ssh" and any(text in said.lower() for text in _NO_REPOSITORY):
             raise _no_repository(address, private=True) from error
         raise unreachable(address, said) from error
-    except MemoryError as error:
+    except (MemoryError, BufferError) as error:  # the second: closing a file that the first left in use
         raise too_large(address, "objects that need more memory than one fetch may have") from error
 
 
