@@ -200,7 +200,11 @@ STREAM_CALLS = [
     ("query_train", (FORM, VERSION), {"head_only": False}),
     ("extract_train", (FORM, VERSION, RUN), {"pin": False}),
     ("extract_train", (FORM, VERSION, EtlSource(address="git+https://host/r#e.py")), {"pin": True}),
-    ("extract_train", (FORM, VERSION, EtlSource(local_path="/e.py", text="x")), {"pin": True}),
+    (
+        "extract_train",
+        (FORM, VERSION, EtlSource(local_path="/e.py", text="x", neighbours=(("a.py", "y"),))),
+        {"pin": True},
+    ),
 ]
 UNARY = [(service, *call) for service, calls in CALLS.items() for call in calls]
 UNARY_IDS = [f"{service}.{name}" for service, name, *_ in UNARY]
