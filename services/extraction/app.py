@@ -63,7 +63,9 @@ class ExtractionSettings(BaseModel, frozen=True, extra="forbid"):
     git_inflated_bytes: int = Field(
         2 * 2**30, gt=0, description="What they may have uncompressed, all together."
     )
-    git_memory_bytes: int = Field(2**30, gt=0, description="What the process of one fetch may use.")
+    git_memory_bytes: int = Field(
+        512 * 2**20, gt=0, description="What the process of one fetch may use; at most four run at a time."
+    )
     etl_serving_seconds: float = Field(2.0, gt=0, description="What an ETL has in serving.")
     etl_training_seconds: float = Field(300.0, gt=0, description="What an ETL has in training.")
     etl_workers: int = Field(

@@ -11,6 +11,7 @@ import shutil
 import socket
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any
 
 from featurestore.etl import control
@@ -38,8 +39,14 @@ class FetchDied(Exception):
 class GitProcesses:
     """Starts a process per question; what it forks them from is started with the first."""
 
-    def __init__(self, settings: GitSettings) -> None:
+    def __init__(self, settings: GitSettings, folder: Path | None = None) -> None:
+        """Nothing is started yet.
+
+        Args:
+            folder: for what is being fetched, and for nothing else; None for a temporary one.
+        """
         self._settings = settings
+        self._parent = folder
         self._places = asyncio.Semaphore(settings.processes)
         self._starting = asyncio.Lock()
         self._program: asyncio.subprocess.Process | None = None
@@ -88,7 +95,7 @@ class GitProcesses:
                     return self._channel
                 self._channel.close()
                 await self._ended()
-            self._folder = tempfile.mkdtemp(prefix="featurestore-git-")
+            self._folder = await asyncio.to_thread(_new_folder, self._parent)
             ours, theirs = socket.socketpair()
             try:
                 with theirs:
@@ -122,6 +129,13 @@ class GitProcesses:
             socket.send_fds(channel, [git_process.MESSAGE.pack(what, number)], descriptors)
         except OSError as error:
             raise FetchDied from error
+
+
+def _new_folder(parent: Path | None) -> str:
+    if parent is not None:
+        shutil.rmtree(parent, ignore_errors=True)  # what a service left that was killed
+        parent.mkdir(parents=True)
+    return tempfile.mkdtemp(prefix="featurestore-git-", dir=parent)
 
 
 def _open(channel: socket.socket) -> bool:

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import traceback
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from featurestore.model.errors import FeatureStoreError
@@ -93,6 +94,7 @@ def _confine(settings: GitSettings) -> None:
         os.dup2(nothing, descriptor)
     if sys.platform == "linux":  # elsewhere no limit on data holds
         resource.setrlimit(resource.RLIMIT_DATA, (settings.memory_bytes, settings.memory_bytes))
+        Path("/proc/self/oom_score_adj").write_text("1000")  # should memory run out, this is the one to go
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.alarm(int(settings.fetch_timeout_seconds) + _GRACE_SECONDS)  # if nobody is there to end it
 

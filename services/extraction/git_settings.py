@@ -42,7 +42,7 @@ class GitSettings:
     max_pack_bytes: int = 256 * 2**20
     max_objects: int = 200_000
     max_inflated_bytes: int = 2 * 2**30
-    memory_bytes: int = 2**30
+    memory_bytes: int = 512 * 2**20
     processes: int = 4
     ssh_command: str = "ssh -o BatchMode=yes"
 

@@ -5,6 +5,7 @@ All of it blocks, and all of it runs in a process of its own (`git_process`), wh
 
 from __future__ import annotations
 
+import errno
 import mmap
 import shlex
 import socket
@@ -236,7 +237,14 @@ def download(
         received += len(data)
         if received > settings.max_pack_bytes:
             raise too_large(address, f"more than the {settings.max_pack_bytes} bytes that one fetch may have")
-        return pack.write(data)
+        try:
+            return pack.write(data)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise too_large(
+                    address, f"{received} bytes, for which there is no room on the disk"
+                ) from error
+            raise
 
     def determine_wants(refs: Mapping[Ref, ObjectID], depth: int | None = None) -> list[ObjectID]:  # noqa: ARG001 - dulwich passes it by name
         return wants(refs)

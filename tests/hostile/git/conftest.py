@@ -50,6 +50,7 @@ class Store:
 
     extraction: ExtractionService
     realtime: RealtimeService
+    fetches: Path
     secrets: Path
 
     async def save(self, address: str) -> EtlRun:
@@ -84,33 +85,25 @@ async def realtime(tmp_path_factory) -> AsyncIterator[RealtimeService]:
 
 
 @pytest.fixture(scope="package")
-def temporary(tmp_path_factory) -> Iterator[Path]:
-    """Where fetches keep what they fetch."""
-    folder = tmp_path_factory.mktemp("temporary")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TMPDIR", os.fspath(folder))
-        yield folder
-
-
-@pytest.fixture(scope="package")
-async def store(tmp_path_factory, realtime, temporary) -> AsyncIterator[Store]:  # noqa: ARG001 - it is set before
-    secrets = tmp_path_factory.mktemp("secrets")
+async def store(tmp_path_factory, realtime) -> AsyncIterator[Store]:
+    secrets, folder = tmp_path_factory.mktemp("secrets"), tmp_path_factory.mktemp("extraction")
     async with ExtractionService(
-        tmp_path_factory.mktemp("extraction"),
+        folder,
         realtime,
         git=replace(SETTINGS, secrets=os.fspath(secrets)),
         workers=WorkerLimits(serving_seconds=60),
     ) as extraction:
-        yield Store(extraction, realtime, secrets)
+        yield Store(extraction, realtime, folder / "fetches", secrets)
 
 
 @pytest.fixture
-async def forgetful(tmp_path, realtime, temporary) -> AsyncIterator[Store]:  # noqa: ARG001 - as above
+async def forgetful(tmp_path, realtime) -> AsyncIterator[Store]:
     """Another store, whose cache of scripts is empty."""
+    folder = tmp_path / "forgetful"
     async with ExtractionService(
-        tmp_path / "forgetful", realtime, git=SETTINGS, workers=WorkerLimits(serving_seconds=60)
+        folder, realtime, git=SETTINGS, workers=WorkerLimits(serving_seconds=60)
     ) as extraction:
-        yield Store(extraction, realtime, tmp_path)
+        yield Store(extraction, realtime, folder / "fetches", tmp_path)
 
 
 @pytest.fixture(scope="package")
@@ -135,13 +128,13 @@ def server(repo) -> Iterator[HttpServer]:
 
 
 @pytest.fixture(autouse=True)
-async def healthy(store, good, temporary) -> AsyncIterator[None]:
+async def healthy(store, good) -> AsyncIterator[None]:
     yield
     run = await store.save(address_of(good))
     assert await store.served(run) == 7
     programs = [pid for pid in descendants() if b"services.extraction.git_process" in command_of(pid)]
     async with asyncio.timeout(20):
-        while any(map(children, programs)) or list(temporary.glob("*/*")):  # noqa: ASYNC110 - of other processes
+        while any(map(children, programs)) or list(store.fetches.glob("*/*")):  # noqa: ASYNC110 - of other processes
             await asyncio.sleep(0.02)
 
 

@@ -26,7 +26,7 @@ from services.extraction import git_reading
 from services.extraction.git_address import parse
 from services.extraction.git_fetch import GitSources
 from tests.hostile.git.conftest import SETTINGS, address_of, command_of, etl
-from tests.support.descendants import children, descendants, resident_bytes
+from tests.support.descendants import children, descendants, gone, resident_bytes
 from tests.support.git_packs import BLOB, OFS_DELTA, delta, entry, pack, tampering
 from tests.support.git_repos import git_app, git_server, http_server
 
@@ -279,6 +279,7 @@ async def test_the_program_that_is_killed_is_started_again(silent_fetch, good):
     os.kill(process, signal.SIGKILL)  # which would otherwise go on until its own alarm
     with pytest.raises(Internal):
         await fetching
+    await gone(program)
     assert (await sources.fetch(parse(address_of(good)))).source == etl(7)
 
 
