@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -100,8 +101,14 @@ class ExtractionSettings(BaseModel, frozen=True, extra="forbid"):
         return listed
 
 
-def opened(settings: ExtractionSettings, realtime: Realtime) -> ExtractionService:
-    """Extraction, to be entered: it follows realtime's log from then on."""
+def opened(
+    settings: ExtractionSettings, realtime: Realtime, git_environment: Mapping[str, str]
+) -> ExtractionService:
+    """Extraction, to be entered: it follows realtime's log from then on.
+
+    Args:
+        git_environment: what the processes that read git see of the environment.
+    """
     return ExtractionService(
         settings.folder,
         realtime,
@@ -121,6 +128,7 @@ def opened(settings: ExtractionSettings, realtime: Realtime) -> ExtractionServic
             max_objects=settings.git_objects,
             max_inflated_bytes=settings.git_inflated_bytes,
             memory_bytes=settings.git_memory_bytes,
+            environment=frozenset(git_environment.items()),
         ),
         workers=WorkerLimits(
             serving_seconds=settings.etl_serving_seconds,

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import itertools
 import json
-import os
 import shutil
 import socket
 import sys
@@ -19,14 +18,6 @@ from services.extraction import git_process
 from services.extraction.git_settings import GitSettings
 
 _COMMAND = (sys.executable, "-P", "-s", "-m", "services.extraction.git_process")
-
-# What finding servers and speaking TLS and ssh to them needs; our own settings hold passwords of others.
-_PASSED_ON = frozenset(
-    {
-        "PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR",
-        "http_proxy", "https_proxy", "all_proxy", "no_proxy",
-    }
-)  # fmt: skip
 
 _REPLY_BYTES = 64 * 2**20
 _PIECE = 2**18
@@ -105,7 +96,7 @@ class GitProcesses:
                         self._folder,
                         stdin=theirs.fileno(),
                         stdout=asyncio.subprocess.DEVNULL,
-                        env={name: value for name, value in os.environ.items() if name in _PASSED_ON},
+                        env=dict(self._settings.environment),
                         cwd="/",
                         start_new_session=True,
                     )

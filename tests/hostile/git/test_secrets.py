@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from featurestore.host.settings import git_environment
 from featurestore.model.errors import FailedPrecondition, FeatureStoreError
 from services.extraction.git_address import parse
 from services.extraction.git_fetch import GitSources
@@ -196,10 +197,13 @@ async def test_ssh_gets_the_key_of_its_host_and_the_address_that_was_judged(tmp_
 
 async def test_the_environment_of_a_fetch_holds_none_of_our_settings(tmp_path, monkeypatch):
     monkeypatch.setenv("FEATURESTORE__CATALOG__STORE_URL", f"mongodb://ada:{TOKEN}@host/db")
+    passed_on = frozenset(git_environment().items())
     told, ssh = tmp_path / "told", tmp_path / "ssh.py"
     ssh.write_text(f"import os\nopen({os.fspath(told)!r}, 'w').write(repr(os.environ))\n")
     command = shlex.join([sys.executable, os.fspath(ssh)])
-    sources = GitSources(replace(SETTINGS, schemes=frozenset({"ssh"}), ssh_command=command))
+    sources = GitSources(
+        replace(SETTINGS, schemes=frozenset({"ssh"}), ssh_command=command, environment=passed_on)
+    )
     with pytest.raises(FeatureStoreError):
         await sources.fetch(parse("git+ssh://git@localhost/r.git@main#etl.py"))
     environment = await asyncio.to_thread(told.read_text)
