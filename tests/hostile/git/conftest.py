@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -50,8 +51,12 @@ class Store:
 
     extraction: ExtractionService
     realtime: RealtimeService
-    fetches: Path
+    folder: Path
     secrets: Path
+
+    def forget(self) -> None:
+        """Lose the cache of scripts, so that what is saved has to be fetched again."""
+        shutil.rmtree(self.folder / "blobs")
 
     async def save(self, address: str) -> EtlRun:
         """Run an ETL over the training rows, ready to be pinned, as saving does."""
@@ -69,6 +74,12 @@ class Store:
         answer = await self.extraction.run_etl(run, answer, AnswerFormat.ARROW)
         with pa.ipc.open_stream(answer.payload) as stream:
             return stream.read_all()["v"].to_pylist()[0]
+
+    async def served_twice(self, run: EtlRun) -> list[object]:
+        """The same with the script from the cache, and from its repository."""
+        cached = await self.served(run)
+        self.forget()
+        return [cached, await self.served(run)]
 
     async def refused(self, address: str) -> FeatureStoreError:
         """Why an ETL can't be saved."""
@@ -93,17 +104,7 @@ async def store(tmp_path_factory, realtime) -> AsyncIterator[Store]:
         git=replace(SETTINGS, secrets=os.fspath(secrets)),
         workers=WorkerLimits(serving_seconds=60),
     ) as extraction:
-        yield Store(extraction, realtime, folder / "fetches", secrets)
-
-
-@pytest.fixture
-async def forgetful(tmp_path, realtime) -> AsyncIterator[Store]:
-    """Another store, whose cache of scripts is empty."""
-    folder = tmp_path / "forgetful"
-    async with ExtractionService(
-        folder, realtime, git=SETTINGS, workers=WorkerLimits(serving_seconds=60)
-    ) as extraction:
-        yield Store(extraction, realtime, folder / "fetches", tmp_path)
+        yield Store(extraction, realtime, folder, secrets)
 
 
 @pytest.fixture(scope="package")
@@ -134,7 +135,7 @@ async def healthy(store, good) -> AsyncIterator[None]:
     assert await store.served(run) == 7
     programs = [pid for pid in descendants() if b"services.extraction.git_process" in command_of(pid)]
     async with asyncio.timeout(20):
-        while any(map(children, programs)) or list(store.fetches.glob("*/*")):  # noqa: ASYNC110 - of other processes
+        while any(map(children, programs)) or list((store.folder / "fetches").glob("*/*")):  # noqa: ASYNC110 - of other processes
             await asyncio.sleep(0.02)
 
 
