@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -63,7 +64,9 @@ class ExtractionSettings(BaseModel, frozen=True, extra="forbid"):
     git_inflated_bytes: int = Field(
         2 * 2**30, gt=0, description="What they may have uncompressed, all together."
     )
-    git_memory_bytes: int = Field(2**30, gt=0, description="What the process of one fetch may use.")
+    git_memory_bytes: int = Field(
+        512 * 2**20, gt=0, description="What the process of one fetch may use; at most four run at a time."
+    )
     etl_serving_seconds: float = Field(2.0, gt=0, description="What an ETL has in serving.")
     etl_training_seconds: float = Field(300.0, gt=0, description="What an ETL has in training.")
     etl_workers: int = Field(
@@ -103,8 +106,14 @@ class ExtractionSettings(BaseModel, frozen=True, extra="forbid"):
         return listed
 
 
-def opened(settings: ExtractionSettings, realtime: Realtime) -> ExtractionService:
-    """Extraction, to be entered: it follows realtime's log from then on."""
+def opened(
+    settings: ExtractionSettings, realtime: Realtime, git_environment: Mapping[str, str]
+) -> ExtractionService:
+    """Extraction, to be entered: it follows realtime's log from then on.
+
+    Args:
+        git_environment: what the processes that read git see of the environment.
+    """
     return ExtractionService(
         settings.folder,
         realtime,
@@ -124,6 +133,7 @@ def opened(settings: ExtractionSettings, realtime: Realtime) -> ExtractionServic
             max_objects=settings.git_objects,
             max_inflated_bytes=settings.git_inflated_bytes,
             memory_bytes=settings.git_memory_bytes,
+            environment=frozenset(git_environment.items()),
         ),
         workers=WorkerLimits(
             serving_seconds=settings.etl_serving_seconds,

@@ -77,7 +77,7 @@ class ExtractionService:
         self._warehouse = Warehouse(folder, warehouse)
         self._follower = Follower(realtime, self._warehouse)
         self._workers = WorkerPool(workers, sandbox)
-        self._sources = GitSources(git)
+        self._sources = GitSources(git, folder / "fetches")
         self._etls = EtlRuns(
             self._workers,
             self._sources,

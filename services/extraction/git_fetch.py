@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -31,9 +32,14 @@ class GitSources:
     Each time in a process of its own, at most `settings.processes` at a time; one that takes too long is killed.
     """
 
-    def __init__(self, settings: GitSettings | None = None) -> None:
+    def __init__(self, settings: GitSettings | None = None, folder: Path | None = None) -> None:
+        """Nothing is started before the first fetch.
+
+        Args:
+            folder: for what is being fetched, and for nothing else; None for a temporary one.
+        """
         self._settings = settings or GitSettings()
-        self._processes = GitProcesses(self._settings)
+        self._processes = GitProcesses(self._settings, folder)
 
     async def close(self) -> None:
         """Break off what is being fetched."""

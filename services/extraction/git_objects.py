@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from dulwich.errors import GitProtocolError
 from dulwich.object_store import BaseObjectStore
 from dulwich.objects import S_ISGITLINK, Blob, Commit, ObjectID, Tag, Tree
 from dulwich.refs import HEADREF, LOCAL_BRANCH_PREFIX, LOCAL_TAG_PREFIX, Ref
@@ -218,6 +219,8 @@ class CommitFiles:
                 return None  # such as a file `pandas` beside the script, which hinders no import
             if not stat.S_ISDIR(mode):
                 raise self._unusable(path, f"{here!r} is {_what(mode)}, not a folder")
+            if object_id not in self._store:
+                raise GitProtocolError(f"what it sends lacks the folder {here!r}")
             tree = self._store[object_id]
             if not isinstance(tree, Tree) or part.encode() not in tree:
                 return None
@@ -241,11 +244,14 @@ class CommitFiles:
             raise self._unusable(path, f"it is not UTF-8 (byte {error.start}): save it as UTF-8") from error
 
     def _missing(self, path: str) -> NotFound:
-        files = [
-            entry.path.decode(errors="replace")
-            for entry in islice(self._store.iter_tree_contents(self._commit.tree), _LOOKED_AT)
-            if entry.mode in _REGULAR
-        ]
+        try:
+            files = [
+                entry.path.decode(errors="replace")
+                for entry in islice(self._store.iter_tree_contents(self._commit.tree), _LOOKED_AT)
+                if entry.mode in _REGULAR
+            ]
+        except KeyError as error:
+            raise GitProtocolError("what it sends lacks a folder") from error
         scripts = [file for file in files if file.endswith(".py")] or files
         return NotFound(
             "ETL_SOURCE",

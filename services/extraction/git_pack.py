@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import zlib
+from hashlib import sha1
 from typing import TypeAlias
 
 from dulwich.errors import GitProtocolError
@@ -31,13 +32,16 @@ def measure(pack: Bytes, *, max_objects: int, max_inflated_bytes: int) -> None:
     Raises:
         PackTooLarge: it holds more.
         GitProtocolError: it is no pack, or a damaged one.
-        zlib.error: so are its compressed bytes.
+        zlib.error: its compressed bytes are damaged.
     """
     if len(pack) < _HEADER_BYTES or pack[:4] != b"PACK":
         raise GitProtocolError("what it sends is no pack")
     count = int.from_bytes(pack[8:_HEADER_BYTES])
     if count > max_objects:
         raise PackTooLarge(f"{count} objects, and {max_objects} are allowed")
+    with memoryview(pack) as content, content[:-_SHA_BYTES] as summed:
+        if sha1(summed).digest() != pack[-_SHA_BYTES:]:  # noqa: S324 - git's own
+            raise GitProtocolError("its pack has another checksum than it says")
     at, left = _HEADER_BYTES, max_inflated_bytes
     for _ in range(count):
         kind = _byte(pack, at) >> 4 & 7
@@ -54,6 +58,8 @@ def measure(pack: Bytes, *, max_objects: int, max_inflated_bytes: int) -> None:
         left -= largest
         if left < 0:
             raise PackTooLarge(f"objects of more than the {max_inflated_bytes} bytes that are allowed")
+    if at != len(pack) - _SHA_BYTES:
+        raise GitProtocolError("its pack goes on after its last object")
 
 
 def _byte(data: Bytes, at: int) -> int:

@@ -1,4 +1,4 @@
-"""The program that reads git: `python -P -s -m services.extraction.git_process SETTINGS`, started by extraction.
+"""The program that reads git: `python -P -s -m services.extraction.git_process SETTINGS FOLDER`, started by extraction.
 
 It loads dulwich once and forks a process per fetch, so that nothing of one fetch, neither its secret nor what a hostile
 server did to it, is there in the next. The fetching process is killed with all that it started when it has answered, or
@@ -18,6 +18,7 @@ import sys
 import tempfile
 import traceback
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from featurestore.model.errors import FeatureStoreError
@@ -37,8 +38,12 @@ _GRACE_SECONDS = 10
 _PIECE = 2**16
 
 
-def main(settings: GitSettings) -> None:
-    """Do what is asked until the service's end of the connection is closed."""
+def main(settings: GitSettings, folder: str) -> None:
+    """Do what is asked until the service's end of the connection is closed.
+
+    Args:
+        folder: where each fetch has one of its own for what it fetches.
+    """
     channel = socket.socket(fileno=os.dup(0))
     forked: dict[int, tuple[int, str]] = {}
     try:
@@ -46,7 +51,7 @@ def main(settings: GitSettings) -> None:
             (what, number), descriptors = message
             if what == FORK:
                 with socket.socket(fileno=descriptors[0]) as wire:
-                    forked[number] = _fork(wire, channel, settings)
+                    forked[number] = _fork(wire, channel, settings, folder)
             elif number in forked:
                 _end(*forked.pop(number))
     finally:
@@ -62,8 +67,8 @@ def _receive(channel: socket.socket) -> tuple[tuple[bytes, int], list[int]] | No
     return (MESSAGE.unpack(packet), descriptors) if packet else None
 
 
-def _fork(wire: socket.socket, channel: socket.socket, settings: GitSettings) -> tuple[int, str]:
-    folder = tempfile.mkdtemp(prefix="featurestore-git-")
+def _fork(wire: socket.socket, channel: socket.socket, settings: GitSettings, parent: str) -> tuple[int, str]:
+    folder = tempfile.mkdtemp(dir=parent)
     pid = os.fork()
     if pid == 0:
         try:
@@ -89,6 +94,7 @@ def _confine(settings: GitSettings) -> None:
         os.dup2(nothing, descriptor)
     if sys.platform == "linux":  # elsewhere no limit on data holds
         resource.setrlimit(resource.RLIMIT_DATA, (settings.memory_bytes, settings.memory_bytes))
+        Path("/proc/self/oom_score_adj").write_text("1000")  # should memory run out, this is the one to go
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.alarm(int(settings.fetch_timeout_seconds) + _GRACE_SECONDS)  # if nobody is there to end it
 
@@ -129,4 +135,4 @@ def _all_of(wire: socket.socket) -> bytes:
 
 
 if __name__ == "__main__":
-    main(GitSettings.from_json(sys.argv[1]))
+    main(GitSettings.from_json(sys.argv[1]), sys.argv[2])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,6 +30,7 @@ class GitSettings:
         memory_bytes: what the process of one fetch may have.
         processes: fetches at a time.
         ssh_command: how ssh is started.
+        environment: names and values of what the processes see of ours, such as `https_proxy`.
     """
 
     schemes: frozenset[str] = frozenset({"https", "ssh"})
@@ -42,9 +43,10 @@ class GitSettings:
     max_pack_bytes: int = 256 * 2**20
     max_objects: int = 200_000
     max_inflated_bytes: int = 2 * 2**30
-    memory_bytes: int = 2**30
+    memory_bytes: int = 512 * 2**20
     processes: int = 4
     ssh_command: str = "ssh -o BatchMode=yes"
+    environment: frozenset[tuple[str, str]] = field(default=frozenset(), repr=False)
 
     @property
     def any_network(self) -> bool:
@@ -57,11 +59,12 @@ class GitSettings:
         return Path(self.secrets) if self.secrets else None
 
     def as_json(self) -> str:
-        """These settings for another process."""
+        """These settings for another process, which has the environment already."""
         return json.dumps(
             {
                 name: sorted(value) if isinstance(value, frozenset) else value
                 for name, value in asdict(self).items()
+                if name != "environment"
             }
         )
 

@@ -5,6 +5,7 @@ All of it blocks, and all of it runs in a process of its own (`git_process`), wh
 
 from __future__ import annotations
 
+import errno
 import mmap
 import shlex
 import socket
@@ -32,6 +33,7 @@ from dulwich.errors import (
     WrongObjectException,
 )
 from dulwich.objects import ObjectID
+from dulwich.pack import UnresolvedDeltas
 from dulwich.refs import Ref
 from dulwich.repo import Repo
 
@@ -52,6 +54,7 @@ BROKEN_ANSWER = (
     ChecksumMismatch,
     ApplyDeltaError,
     WrongObjectException,
+    UnresolvedDeltas,
     AssertionError,  # dulwich asserts what a server should have sent
     ValueError,
     OSError,
@@ -234,7 +237,14 @@ def download(
         received += len(data)
         if received > settings.max_pack_bytes:
             raise too_large(address, f"more than the {settings.max_pack_bytes} bytes that one fetch may have")
-        return pack.write(data)
+        try:
+            return pack.write(data)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise too_large(
+                    address, f"{received} bytes, for which there is no room on the disk"
+                ) from error
+            raise
 
     def determine_wants(refs: Mapping[Ref, ObjectID], depth: int | None = None) -> list[ObjectID]:  # noqa: ARG001 - dulwich passes it by name
         return wants(refs)
@@ -292,7 +302,7 @@ def typed_errors(address: GitAddress) -> Iterator[None]:
         if address.scheme == "ssh" and any(text in said.lower() for text in _NO_REPOSITORY):
             raise _no_repository(address, private=True) from error
         raise unreachable(address, said) from error
-    except MemoryError as error:
+    except (MemoryError, BufferError) as error:  # the second: closing a file that the first left in use
         raise too_large(address, "objects that need more memory than one fetch may have") from error
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from featurestore.client.sync import Store
-from featurestore.model.errors import DeadlineExceeded, FailedPrecondition
+from featurestore.model.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument
 from tests.conformance.world import HEADER, World
 from tests.support.git_repos import GitRepo
 
@@ -121,6 +121,36 @@ def test_an_etl_of_another_kind_is_trained_served_and_verified_as_a_pandas_one(
         assert sorted(row["twice"] for row in each.to_pylist()) == [3.0, 5.0]
     assert [each.info.features_from_cache for each in served] == [False, True]
     assert store.verify(world.query, trained.etl_id, index_key="user_id").consistent
+
+
+def test_a_local_script_takes_the_files_beside_it_along_and_is_saved_once_they_are_committed_too(
+    world: World, fresh: Fresh
+) -> None:
+    store = world.store
+    body = "        f = self.df[['user_id']].copy()\n        f['n'] = helpers.N\n        return f\n"
+    with GitRepo(world.folder / fresh("repo")) as repo:
+        repo.commit({"team/etl.py": f"import helpers\n{HEADER}{body}", "team/helpers.py": "N = 1\n"})
+        script = str(repo.folder / "team" / "etl.py")
+        first = store.extract_train(world.query, script, save=True)
+        repo.write("team/helpers.py", "N = 2\n")
+        assert set(store.extract_train(world.query, script).to_arrow()["n"].to_pylist()) == {2}
+        with pytest.raises(FailedPrecondition, match=r"'helpers\.py', which it imports, differs") as refused:
+            store.extract_train(world.query, script, save=True)
+        assert refused.value.reason == "ETL_NOT_COMMITTED"
+
+        repo.commit({"team/helpers.py": "N = 2\n"})
+
+        second = store.extract_train(world.query, script, save=True)
+        assert [path for path, _ in store.get_etl(second.etl_id).neighbours] == ["helpers.py"]
+        assert first.etl_id != second.etl_id
+        for etl_id, n in ((first.etl_id, 1), (second.etl_id, 2), (first.etl_id, 1)):
+            served = store.extract_realtime(None, etl_id, index_key="user_id", index_value=1)
+            assert {row["n"] for row in served.to_pylist()} == {n}
+
+        repo.write("team/json.py", "")
+        shadowing = repo.write("team/etl.py", f"import json\n{HEADER}        return self.df\n")
+        with pytest.raises(InvalidArgument, match=r"json\.py beside the script .* rename it"):
+            store.extract_train(world.query, str(shadowing)).to_arrow()
 
 
 def test_a_broken_contract_names_the_column_and_both_types(world: World) -> None:

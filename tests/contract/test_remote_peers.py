@@ -208,7 +208,7 @@ STREAM_CALLS = [
     ),
     (
         "extract_train",
-        (FORM, VERSION, EtlSource(local_path="/e.py", text="x")),
+        (FORM, VERSION, EtlSource(local_path="/e.py", text="x", neighbours=(("a.py", "y"),))),
         {"pin": True, "index_key": ("user_id",)},
     ),
 ]

@@ -123,7 +123,10 @@ CACHE_USE = st.builds(
     st.floats(0, allow_infinity=False),
 )
 KEY_ANSWER = st.builds(KeyAnswer, st.sampled_from(Outcome), COUNT)
-SOURCE = st.builds(EtlSource, address=NAME) | st.builds(EtlSource, local_path=NAME, text=TEXT)
+BESIDE = st.lists(st.tuples(NAME, TEXT), max_size=2).map(tuple)
+SOURCE = st.builds(EtlSource, address=NAME) | st.builds(
+    EtlSource, local_path=NAME, text=TEXT, neighbours=BESIDE
+)
 RUN = st.builds(EtlRun, TEXT, TEXT, SCRIPT, COLUMNS, SCHEMA)
 DEFINITION = st.builds(TableDefinition, TEXT, SCHEMA, tuples(TEXT), st.none() | NAME)
 ROWS = st.lists(st.integers(0, 9), max_size=3).map(

@@ -1,5 +1,6 @@
 """A local script can be pinned only if HEAD of its repository holds exactly what is on disk."""
 
+import hashlib
 import shlex
 
 import pytest
@@ -128,6 +129,46 @@ class TestNotCommitted:
         with pytest.raises(FailedPrecondition, match="1000 are allowed") as refused:
             await sources.head_of_path(str(repo.folder / "etl.py"), "#" * 1001, {})
         assert refused.value.reason == "ETL_SOURCE"
+
+
+class TestNeighbours:
+    SCRIPT = "import helpers\nfrom features import ages\n"
+    FILES = {"helpers.py": "# h\n", "features/ages.py": "# a\n"}  # noqa: RUF012 - read only
+
+    @pytest.fixture
+    def script(self, repo):
+        beside = {f"team/{path}": text for path, text in self.FILES.items()}
+        repo.commit({"team/etl.py": self.SCRIPT, "team/unasked.py": "", **beside})
+        return str(repo.folder / "team" / "etl.py")
+
+    async def test_committed_neighbours_are_found_with_their_hashes(self, sources, script):
+        found = await sources.head_of_path(script, self.SCRIPT, self.FILES)
+        assert {file.path: file.source for file in found.neighbours} == self.FILES
+        assert [file.blob_sha256 for file in found.neighbours] == [
+            hashlib.sha256(self.FILES[path].encode()).hexdigest() for path in sorted(self.FILES)
+        ]
+
+    @pytest.mark.parametrize(
+        ("on_disk", "named", "why"),
+        [
+            ({**FILES, "helpers.py": "# changed\n"}, "helpers.py", "differs from HEAD"),
+            ({**FILES, "helpers.py": "# h\r\n"}, "helpers.py", "line endings only"),
+            ({**FILES, "features/__init__.py": ""}, "features/__init__.py", "is not in HEAD"),
+            ({"helpers.py": "# h\n"}, "features/ages.py", "and not on the disk"),
+        ],
+        ids=["changed", "line endings", "new", "removed"],
+    )
+    async def test_a_neighbour_that_differs_from_head_is_named_with_what_to_run(
+        self, repo, sources, script, on_disk, named, why
+    ):
+        with pytest.raises(FailedPrecondition) as refused:
+            await sources.head_of_path(script, self.SCRIPT, on_disk)
+        assert refused.value.reason == "ETL_NOT_COMMITTED"
+        assert f"{named!r}, which it imports, " in refused.value.message
+        assert why in refused.value.message
+        assert refused.value.details["todo"] == (
+            f"cd {shlex.quote(str(repo.folder))} && git add team/{named} && git commit -m 'ETL' team/{named}"
+        )
 
 
 async def test_a_store_elsewhere_has_no_business_on_the_callers_disk(repo):

@@ -2,7 +2,6 @@
 
 import tracemalloc
 import zlib
-from hashlib import sha1
 
 import pytest
 from dulwich.errors import GitProtocolError
@@ -10,35 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.extraction.git_pack import PackTooLarge, measure
-
-BLOB, OFS_DELTA, REF_DELTA = 3, 6, 7
-
-
-def number(value):
-    """Seven bits a byte, the lowest first."""
-    out = bytearray()
-    while True:
-        out.append(value & 0x7F | (0x80 if value > 0x7F else 0))
-        value >>= 7
-        if not value:
-            return bytes(out)
-
-
-def entry(kind, content, *, announced=None, base=b""):
-    size = len(content) if announced is None else announced
-    first = kind << 4 | size & 15 | (0x80 if size > 15 else 0)
-    return bytes([first]) + (number(size >> 4) if size > 15 else b"") + base + zlib.compress(content)
-
-
-def pack(*entries, count=None):
-    body = (
-        b"PACK" + (2).to_bytes(4) + (len(entries) if count is None else count).to_bytes(4) + b"".join(entries)
-    )
-    return body + sha1(body).digest()  # noqa: S324 - git's own
-
-
-def delta(result_bytes, source_bytes=1):
-    return number(source_bytes) + number(result_bytes) + b"\x00" * 3
+from tests.support.git_packs import BLOB, OFS_DELTA, REF_DELTA, delta, entry, pack
 
 
 @given(st.lists(st.binary(max_size=3000), max_size=5))

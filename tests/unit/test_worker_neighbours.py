@@ -13,9 +13,9 @@ ROWS = pa.table({"n": [1, 2, 3]})
 SECONDS = 60
 
 
-@pytest.fixture(scope="module", params=[Sandbox.SEALED, Sandbox.UNSAFE], ids=lambda each: each.value)
-async def pool(request):
-    async with WorkerPool(None, request.param) as made:
+@pytest.fixture(scope="module")
+async def pool():
+    async with WorkerPool() as made:
         yield made
 
 
@@ -55,6 +55,12 @@ async def test_every_way_to_import_a_file_beside_or_below_works(pool):
         },
     )
     assert await column(pool, script) == [1, 2, 3, 4, 5, 6]
+
+
+async def test_a_plain_worker_imports_them_in_the_same_way():
+    async with WorkerPool(None, Sandbox.UNSAFE) as plain:
+        script = code("from features import ages", "[ages.V]", {"features/ages.py": "V = 7"})
+        assert await column(plain, script) == [7]
 
 
 async def test_what_classes_and_inspection_look_up_is_there(pool):
@@ -120,10 +126,9 @@ async def test_what_goes_wrong_is_told_with_the_file_and_line_where_it_does(
     assert path in refused.value.message
 
 
-async def test_a_neighbour_is_sealed_as_its_script_is():
-    async with WorkerPool() as pool:
-        with pytest.raises(PermissionDenied) as refused:
-            await column(pool, code("import helpers", "[1]", {"helpers.py": "\nopen('/etc/passwd')\n"}))
+async def test_a_neighbour_is_sealed_as_its_script_is(pool):
+    with pytest.raises(PermissionDenied) as refused:
+        await column(pool, code("import helpers", "[1]", {"helpers.py": "\nopen('/etc/passwd')\n"}))
     assert (refused.value.reason, refused.value.details["path"], refused.value.details["line"]) == (
         "ETL_SANDBOX",
         "team/helpers.py",
