@@ -14,6 +14,7 @@ import pyarrow as pa
 import featurestore.etl
 from featurestore.etl import AbstractEtl
 from featurestore.etl.contract import Difference
+from featurestore.etl.packages import SETTING, not_listed
 from featurestore.etl.type_text import parse_type
 from featurestore.etl.types import (
     ContractBroken,
@@ -152,6 +153,14 @@ class Script:
         where = f"at line {line} of {self._path}"
         if isinstance(error, MemoryError):  # Arrow's is one too
             return ScriptFailed("memory", f"the ETL asked for more memory than it may have, {where}", details)
+        if missing := not_listed(error):
+            module, package = missing
+            return ScriptFailed(
+                "source",
+                f"line {line} of {self._path} imports {module}, and scripts may not import its package here: add {package} "
+                f"to {SETTING}, or do without it",
+                {"path": self._path, "line": str(line), "package": package, "setting": SETTING},
+            )
         details["exception"] = _text(error)
         if self._sealed and isinstance(error, PermissionError):
             return ScriptFailed(

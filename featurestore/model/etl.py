@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import pyarrow as pa
@@ -34,7 +34,7 @@ class Provenance:
         repository: the address it is fetched from again, without credentials.
         ref: as the caller gave it; empty for HEAD.
         commit: 40 hex digits.
-        libraries: versions of python, pandas, pyarrow ... at the save.
+        libraries: versions of python, pandas, pyarrow, numpy, and of what else the script imported, at the save.
     """
 
     repository: str
@@ -95,5 +95,6 @@ class Etl:
 
     @property
     def script(self) -> PinnedScript:
-        """What to run, with the place it was first found at."""
-        return PinnedScript(self.blob_sha256, self.provenances[0], self.neighbours)
+        """What to run, with the place it was first found at and the libraries of the last save."""
+        first, last = self.provenances[0], self.provenances[-1]
+        return PinnedScript(self.blob_sha256, replace(first, libraries=last.libraries), self.neighbours)

@@ -60,11 +60,30 @@ class KeyAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class LibraryDifference:
+    """A library that an ETL ran with, in another version than when it was saved.
+
+    Attributes:
+        name: as pip calls it; or `python`.
+        saved: the version at the last save; empty if the ETL did not import it then.
+        served: the version that ran.
+    """
+
+    name: str
+    saved: str
+    served: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.served} (saved with {self.saved or 'none'})"
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerInfo:
     """Which query, code, contract and data made an answer.
 
     Attributes:
         data_version: the answer shows at least this version; the lowest among the keys.
+        library_differences: libraries that the ETL ran with in other versions than were recorded when it was saved.
     """
 
     query_id: str
@@ -73,6 +92,7 @@ class AnswerInfo:
     blob_sha256: str = ""
     contract_sha256: str = ""
     from_cache: bool = False
+    library_differences: tuple[LibraryDifference, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from featurestore.model.serving import (
     Difference,
     Explanation,
     KeyAnswer,
+    LibraryDifference,
     Occurrence,
     Outcome,
     Verdict,
@@ -98,6 +99,10 @@ def answer_info_to_proto(info: AnswerInfo) -> pb.AnswerInfo:
         contract_sha256=info.contract_sha256,
         data_version=version_to_proto(info.data_version),
         from_cache=info.from_cache,
+        library_differences=[
+            pb.LibraryDifference(name=each.name, saved=each.saved, served=each.served)
+            for each in info.library_differences
+        ],
     )
 
 
@@ -115,6 +120,9 @@ def answer_info_from_proto(message: pb.AnswerInfo) -> AnswerInfo:
         blob_sha256=message.blob_sha256,
         contract_sha256=message.contract_sha256,
         from_cache=message.from_cache,
+        library_differences=tuple(
+            [LibraryDifference(each.name, each.saved, each.served) for each in message.library_differences]
+        ),
     )
 
 

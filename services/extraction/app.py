@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 import grpc.aio
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from featurestore.api.extraction.v1.extraction_pb2_grpc import add_ExtractionServiceServicer_to_server
+from featurestore.etl import packages
 from featurestore.model.peers import Extraction, Realtime
 from services.extraction.extraction import ExtractionService
 from services.extraction.git_transport import GitSettings
@@ -61,11 +62,22 @@ class ExtractionSettings(BaseModel, frozen=True, extra="forbid"):
     etl_input_bytes: int = Field(
         2 * 2**30, gt=0, description="The most training rows, in bytes, that one ETL gets."
     )
+    etl_packages: str = Field(
+        "",
+        description="What ETL scripts may import beside numpy, pandas, pyarrow, polars, duckdb and what these require: "
+        "packages as pip calls them, comma-separated, installed beside this service.",
+    )
     sandbox: Literal["sealed", "unsafe"] = Field(
         "sealed",
         description="`sealed`: ETL scripts run without files, network and other processes, or, where the kernel can't do "
         "that, not at all. `unsafe`: they run in plain processes and may do whatever this service may.",
     )
+
+    @field_validator("etl_packages")
+    @classmethod
+    def _installed(cls, listed: str) -> str:
+        packages.allowed(tuple(_parts(listed)))
+        return listed
 
 
 def opened(settings: ExtractionSettings, realtime: Realtime) -> ExtractionService:
@@ -93,6 +105,7 @@ def opened(settings: ExtractionSettings, realtime: Realtime) -> ExtractionServic
             memory_bytes=settings.etl_memory_bytes,
         ),
         sandbox=Sandbox(settings.sandbox),
+        etl_packages=tuple(_parts(settings.etl_packages)),
         etl_input_bytes=settings.etl_input_bytes,
     )
 

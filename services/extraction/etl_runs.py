@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -14,7 +14,7 @@ from featurestore.model import deadline
 from featurestore.model.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
 from featurestore.model.etl import EtlSource, PinnedScript, Provenance
 from featurestore.model.schema import plain, schema_sha256
-from featurestore.model.serving import Answer, AnswerFormat, EtlRun, KeyAnswer
+from featurestore.model.serving import Answer, AnswerFormat, EtlRun, KeyAnswer, LibraryDifference
 from featurestore.rpc.rows import encode_rows
 from services.extraction.blob_cache import BlobCache
 from services.extraction.contracts import require_decided
@@ -125,19 +125,12 @@ class EtlRuns:
             FailedPrecondition: `CONTRACT_BROKEN`, `ETL_EXCEPTION`, `ETL_NO_FRAME`, `ETL_SOURCE`.
             DeadlineExceeded: `ETL_TIMEOUT`.
         """
-        code, _ = await self.code(run, pin=False)
-        result = await self._workers.run(
-            code,
-            inputs,
-            input_schema=_input_schema(run),
-            contract=run.contract,
-            deadline_seconds=_seconds(self._limits.serving_seconds),
-        )
-        return result.tables
+        return (await self._ran(run, inputs)).tables
 
     async def serve(self, run: EtlRun, answer: Answer, answer_format: AnswerFormat) -> Answer:
         """Run a saved ETL on served rows, once per found key; see `peers.Extraction.run_etl`."""
-        tables = await self.tables(run, served_batches(answer, _input_schema(run)))
+        result = await self._ran(run, served_batches(answer, _input_schema(run)))
+        tables = result.tables
         payload = await _encoded(tables, plain(run.contract), answer_format)
         _check_size(len(payload), len(tables))
         return Answer(
@@ -151,7 +144,18 @@ class EtlRuns:
                 etl_id=run.etl_id,
                 blob_sha256=run.script.blob_sha256,
                 contract_sha256=schema_sha256(run.contract),
+                library_differences=library_differences(run.script.provenance.libraries, result.libraries),
             ),
+        )
+
+    async def _ran(self, run: EtlRun, inputs: Sequence[pa.Table | pa.RecordBatch]) -> EtlResult:
+        code, _ = await self.code(run, pin=False)
+        return await self._workers.run(
+            code,
+            inputs,
+            input_schema=_input_schema(run),
+            contract=run.contract,
+            deadline_seconds=_seconds(self._limits.serving_seconds),
         )
 
     async def _fetched(self, found: FetchedScript, *, pin: bool) -> tuple[EtlCode, PinnedScript]:
@@ -185,6 +189,17 @@ def served_batches(answer: Answer, expected: pa.Schema) -> list[pa.RecordBatch]:
     if len(batches) != len(answer.keys):
         raise ValueError(f"an answer for {len(answer.keys)} keys came with {len(batches)} batches")
     return batches
+
+
+def library_differences(saved: Mapping[str, str], served: Mapping[str, str]) -> tuple[LibraryDifference, ...]:
+    """The libraries that run in other versions than were saved; none if nothing is known of one of the two."""
+    if not saved or saved == served:
+        return ()
+    return tuple(
+        LibraryDifference(name, saved.get(name, ""), version)
+        for name, version in sorted(served.items())
+        if saved.get(name) != version
+    )
 
 
 def _input_schema(run: EtlRun) -> pa.Schema:

@@ -11,6 +11,7 @@ from typing import Self, TypeVar
 import duckdb
 
 from featurestore.engine.describe import describe
+from featurestore.etl.packages import allowed
 from featurestore.model.errors import FailedPrecondition
 from featurestore.model.etl import EtlSource
 from featurestore.model.peers import Realtime
@@ -56,6 +57,7 @@ class ExtractionService:
         git: GitSettings | None = None,
         workers: WorkerLimits | None = None,
         sandbox: Sandbox = Sandbox.SEALED,
+        etl_packages: tuple[str, ...] = (),
         etl_input_bytes: int = 2 * 2**30,
         sample_seed: int | None = None,
     ) -> None:
@@ -66,13 +68,14 @@ class ExtractionService:
             realtime: whose log is followed, and what Verify asks.
             blob_folder: holds the scripts that were saved; None for `blobs` in the folder.
             sandbox: how scripts are kept from harm.
+            etl_packages: what scripts may import beside the basic ones, as pip calls them.
             etl_input_bytes: of training rows that one ETL may get.
             sample_seed: of the keys that Verify picks; None for others each time.
         """
         self._realtime = realtime
         self._warehouse = Warehouse(folder, warehouse)
         self._follower = Follower(realtime, self._warehouse)
-        self._workers = WorkerPool(workers, sandbox)
+        self._workers = WorkerPool(workers, sandbox, allowed(etl_packages))
         self._sources = GitSources(git)
         self._etls = EtlRuns(
             self._workers, self._sources, BlobCache(blob_folder or folder / "blobs"), workers

@@ -87,7 +87,8 @@ class EtlResult:
         tables: one per input, all of `schema`; checked in full.
         schema: the contract, or what training produced; every field nullable, no metadata.
         undecided: without a contract, the columns whose types the rows don't decide.
-        libraries: versions of python, pandas, pyarrow, numpy; empty if there was nothing to run on.
+        libraries: versions of python, pandas, pyarrow, numpy, and of the other packages that the script imported; empty if
+            there was nothing to run on.
     """
 
     tables: list[pa.Table]

@@ -6,14 +6,14 @@ import asyncio
 import logging
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Self, TypeAlias, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar
 
 import pyarrow as pa
 
-from featurestore.etl import wire
+from featurestore.etl import packages, wire
 from featurestore.model.errors import DeadlineExceeded, FeatureStoreError, Internal, Unavailable
 from featurestore.model.schema import plain
 from services.extraction import checking
@@ -52,8 +52,19 @@ class WorkerPool:
     processes instead. Any error, or enough calls, and a worker makes way for a fresh one.
     """
 
-    def __init__(self, limits: WorkerLimits | None = None, sandbox: Sandbox = Sandbox.SEALED) -> None:
+    def __init__(
+        self,
+        limits: WorkerLimits | None = None,
+        sandbox: Sandbox = Sandbox.SEALED,
+        modules: Mapping[str, packages.Package] | None = None,
+    ) -> None:
+        """Start nothing yet.
+
+        Args:
+            modules: what scripts may import, from `packages.allowed`; None for the basic packages.
+        """
         self._limits = limits or WorkerLimits()
+        self._modules = packages.allowed() if modules is None else modules
         self._launcher: Launcher = (
             PlainLauncher() if sandbox is Sandbox.UNSAFE else SealedLauncher(self._limits.caps)
         )
@@ -179,6 +190,7 @@ class WorkerPool:
             "script": None
             if worker.loaded
             else {"source": code.source, "path": code.path, "class_name": code.class_name},
+            "modules_allowed": None if worker.loaded else list(self._modules),
             "contract": None if contract is None else wire.schema_to_text(contract),
             "batches": counts,
             "output_bytes": self._limits.output_bytes,
@@ -193,7 +205,12 @@ class WorkerPool:
             stream.size, checking.checked, reply, stream, len(tables), contract
         )
         undecided = checking.names(reply.get("undecided", []))
-        return EtlResult(results, schema, undecided, worker.libraries)
+        return EtlResult(results, schema, undecided, worker.libraries | self._versions(reply))
+
+    def _versions(self, reply: dict[str, Any]) -> dict[str, str]:
+        """Of the packages that the script imported. A worker can't make any up: they are looked up here."""
+        imported = [self._modules.get(name) for name in checking.names(reply.get("imported", []))]
+        return {package.name: package.version for package in imported if package is not None}
 
     @asynccontextmanager
     async def _worker(self, code: EtlCode) -> AsyncIterator[Worker]:

@@ -27,6 +27,7 @@ from featurestore.model.serving import (
     ExtractionStatus,
     KeyAnswer,
     Keys,
+    LibraryDifference,
     Occurrence,
     Outcome,
     RealtimeStatus,
@@ -104,7 +105,16 @@ WARNINGS = tuples(st.builds(Warned, TEXT, TEXT))
 PROVENANCE = st.builds(Provenance, TEXT, TEXT, TEXT, TEXT, LABELS)
 NEIGHBOURS = tuples(st.tuples(TEXT, TEXT))
 SCRIPT = st.builds(PinnedScript, TEXT, PROVENANCE, NEIGHBOURS)
-INFO = st.builds(AnswerInfo, TEXT, VERSION, TEXT, TEXT, TEXT, st.booleans())
+INFO = st.builds(
+    AnswerInfo,
+    TEXT,
+    VERSION,
+    TEXT,
+    TEXT,
+    TEXT,
+    st.booleans(),
+    tuples(st.builds(LibraryDifference, TEXT, TEXT, TEXT)),
+)
 CACHE_USE = st.builds(
     CacheUse,
     TEXT,

@@ -19,6 +19,7 @@ from featurestore.model.serving import (
     ExtractionStatus,
     KeyAnswer,
     Keys,
+    LibraryDifference,
     Occurrence,
     Outcome,
     RealtimeStatus,
@@ -60,7 +61,15 @@ PROVENANCE = Provenance("https://host/repo", "main", "0" * 40, "etl.py", {"panda
 SCRIPT = PinnedScript("ab" * 32, PROVENANCE, (("n.py", "cd" * 32),))
 ETL = Etl("etl_1", "qry_1", "ab" * 32, SCRIPT.neighbours, SCHEMA, (PROVENANCE,), NOTES, NOW, ("e",))
 RUN = EtlRun("etl_1", "qry_1", SCRIPT, COLUMNS, SCHEMA)
-INFO = AnswerInfo("qry_1", VERSION, "etl_1", "ab", "cd", from_cache=True)
+INFO = AnswerInfo(
+    "qry_1",
+    VERSION,
+    "etl_1",
+    "ab",
+    "cd",
+    from_cache=True,
+    library_differences=(LibraryDifference("pandas", "3", "4"),),
+)
 KEYS = Keys(("user_id",), ((1,), ("2",), (1,)))
 FOUND = (KeyAnswer(Outcome.FOUND, 2), KeyAnswer(Outcome.ABSENT, 0), KeyAnswer(Outcome.FOUND, 2))
 ARROW_ANSWER = Answer(FOUND, AnswerFormat.ARROW, b"arrow", INFO)
