@@ -86,6 +86,13 @@ def _flight(folder: Path, chosen: argparse.Namespace) -> Part:
     return flight.part(folder, chosen.megabytes)
 
 
+def _etls(folder: Path, chosen: argparse.Namespace) -> Part:
+    from benchmarks import etls  # noqa: PLC0415 - likewise
+
+    with echo.running(folder) as floor:
+        return etls.part(folder, floor, chosen.users // 5, chosen.peer_users, chosen.seconds)
+
+
 def _peers(folder: Path, chosen: argparse.Namespace) -> Part:
     from benchmarks import peers  # noqa: PLC0415 - likewise
 
@@ -99,6 +106,7 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], Part]] = {
     "serving": _serving,
     "invalidation": _invalidation,
     "flight": _flight,
+    "etl": _etls,
     "peers": _peers,
 }
 
