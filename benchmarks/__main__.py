@@ -93,6 +93,13 @@ def _bulk(folder: Path, chosen: argparse.Namespace) -> Part:
     return bulk.part(folder, chosen.etl_rows)
 
 
+def _etls(folder: Path, chosen: argparse.Namespace) -> Part:
+    from benchmarks import etls  # noqa: PLC0415 - likewise
+
+    with echo.running(folder) as floor:
+        return etls.part(folder, floor, chosen.users // 5, chosen.peer_users, chosen.seconds)
+
+
 def _peers(folder: Path, chosen: argparse.Namespace) -> Part:
     from benchmarks import peers  # noqa: PLC0415 - likewise
 
@@ -107,6 +114,7 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], Part]] = {
     "invalidation": _invalidation,
     "flight": _flight,
     "bulk": _bulk,
+    "etl": _etls,
     "peers": _peers,
 }
 

@@ -84,7 +84,7 @@ def measure(folder: Path, rows: int, rounds: int = ROUNDS) -> Rounds:
             .combine_chunks()
             .to_batches(max_chunksize=BATCH_ROWS)
         ]
-        script = Script(_SCRIPT, str(path), "Etl", sealed=False)
+        script = Script(_SCRIPT, str(path), "Etl", {}, sealed=False)
         contract, _ = script.run(batches[0], None)
 
         def ours() -> None:

@@ -348,8 +348,10 @@ def _show_served(session: Session, asked: AskedKeys, served: Served, began: floa
     absent = [str(answer.key) for answer in served.answers if answer.outcome == "absent"]
     missing = f"; absent: {', '.join(absent[:_PREVIEW])}" if absent else ""
     cached = ", from cache" if served.info.from_cache or served.info.features_from_cache else ""
+    others = ", ".join(map(str, served.info.library_differences))
     print_rows(
         served.to_arrow(),
         f"{len(served.answers) - len(absent)} of {len(asked.values)} values found{missing}"
-        f" (version {served.info.data_version.sequence:,}, {took(began)}{cached})",
+        f" (version {served.info.data_version.sequence:,}, {took(began)}{cached})"
+        + (f"; other libraries than at the save: {others}" if others else ""),
     )

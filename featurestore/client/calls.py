@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -202,7 +202,9 @@ def served(
     if len(parts) == 1:
         return parts[0]
     oldest = min(parts, key=lambda part: part.info.data_version.sequence)
-    return Served(tuple(answer for part in parts for answer in part.answers), oldest.info, parts[0].schema)
+    others = dict.fromkeys(each for part in parts for each in part.info.library_differences)
+    info = replace(oldest.info, library_differences=tuple(others))
+    return Served(tuple(answer for part in parts for answer in part.answers), info, parts[0].schema)
 
 
 def _tuples(index_key: IndexKey, values: Sequence[Any]) -> tuple[tuple[Any, ...], ...]:

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from featurestore.etl.deciding import Deciding, ResultsDiffer
+from featurestore.etl.packages import Guard
 from featurestore.etl.script import Script, ScriptFailed, failure_outside_the_script
 from featurestore.etl.wire import decode_tables, schema_from_text
 
@@ -27,6 +28,7 @@ class Answering:
 
     def __init__(self, *, sealed: bool) -> None:
         self._script: Script | None = None
+        self._guard: Guard | None = None
         self._sealed = sealed
 
     @property
@@ -41,13 +43,18 @@ class Answering:
         """
         try:
             try:
+                if self._guard is None:
+                    self._guard = Guard(header["modules_allowed"])
+                    self._guard.install()
                 if self._script is None:
+                    self._guard.note(header["script"]["source"])
                     self._script = Script(**header["script"], sealed=self._sealed)
-                return _run(self._script, header, body)
+                reply, results = _run(self._script, header, body)
             except (MemoryError, OSError) as error:
                 raise failure_outside_the_script(error) from error
         except ScriptFailed as failed:
             return {"failed": as_json(failed)}, []
+        return {**reply, "imported": self._guard.imported}, results
 
 
 def libraries() -> dict[str, str]:

@@ -16,6 +16,7 @@ from featurestore.etl.contract import Difference
 from featurestore.etl.declarations import BadDeclaration, line_of, read, read_output_types
 from featurestore.etl.kinds import NoFrame, runs_of
 from featurestore.etl.neighbours import Neighbours
+from featurestore.etl.packages import SETTING, not_listed
 from featurestore.etl.results import ContractBroken, UnsupportedColumn
 from featurestore.model.errors import FeatureStoreError
 
@@ -156,6 +157,14 @@ class Script:
         where = f"at line {line} of {path}"
         if isinstance(error, MemoryError):  # Arrow's is one too
             return ScriptFailed("memory", f"the ETL asked for more memory than it may have, {where}", details)
+        if missing := not_listed(error):
+            module, package = missing
+            return ScriptFailed(
+                "source",
+                f"line {line} of {self._path} imports {module}, and scripts may not import its package here: add {package} "
+                f"to {SETTING}, or do without it",
+                {"path": self._path, "line": str(line), "package": package, "setting": SETTING},
+            )
         details["exception"] = _text(error)
         if self._sealed and isinstance(error, PermissionError):
             return ScriptFailed(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -74,7 +74,7 @@ class Provenance:
         repository: the address it is fetched from again, without credentials.
         ref: as the caller gave it; empty for HEAD.
         commit: 40 hex digits.
-        libraries: versions of python, pandas, pyarrow ... at the save.
+        libraries: versions of python, pandas, pyarrow, numpy, and of what else the script imported, at the save.
     """
 
     repository: str
@@ -139,5 +139,7 @@ class Etl:
 
     @property
     def script(self) -> PinnedScript:
-        """What to run, with the place it was first found at."""
-        return PinnedScript(self.blob_sha256, self.provenances[0], self.neighbours, self.declared)
+        """What to run, with the place it was first found at and the libraries of the last save."""
+        first, last = self.provenances[0], self.provenances[-1]
+        found = replace(first, libraries=last.libraries)
+        return PinnedScript(self.blob_sha256, found, self.neighbours, self.declared)

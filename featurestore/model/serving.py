@@ -60,6 +60,24 @@ class KeyAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class LibraryDifference:
+    """A library that an ETL ran with, in another version than when it was saved.
+
+    Attributes:
+        name: as pip calls it; or `python`.
+        saved: the version at the last save; empty if the ETL did not import it then.
+        served: the version that ran.
+    """
+
+    name: str
+    saved: str
+    served: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.served} (saved with {self.saved or 'none'})"
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerInfo:
     """Which query, code, contract and data made an answer.
 
@@ -68,6 +86,7 @@ class AnswerInfo:
         from_cache: all of the query's rows came from the answer cache.
         features_from_cache: the ETL was not run, because it declares itself pure and what it made of these very rows
             was kept.
+        library_differences: libraries that the ETL ran with in other versions than were recorded when it was saved.
     """
 
     query_id: str
@@ -77,6 +96,7 @@ class AnswerInfo:
     contract_sha256: str = ""
     from_cache: bool = False
     features_from_cache: bool = False
+    library_differences: tuple[LibraryDifference, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import grpc.aio
 from pydantic import BaseModel, Field, field_validator
 
 from featurestore.api.extraction.v1.extraction_pb2_grpc import add_ExtractionServiceServicer_to_server
+from featurestore.etl import packages
 from featurestore.model.peers import Extraction, Realtime
 from services.extraction.extraction import ExtractionService
 from services.extraction.git_settings import GitSettings
@@ -92,6 +93,11 @@ class ExtractionSettings(BaseModel, frozen=True, extra="forbid"):
         ge=0,
         description="What features of single keys may take that are kept for ETLs which declare themselves pure; 0 keeps none.",
     )
+    etl_packages: str = Field(
+        "",
+        description="What ETL scripts may import beside numpy, pandas, pyarrow, polars, duckdb and what these require: "
+        "packages as pip calls them, comma-separated, installed beside this service.",
+    )
     sandbox: Literal["sealed", "unsafe"] = Field(
         "sealed",
         description="`sealed`: ETL scripts run without files, network and other processes, or, where the kernel can't do "
@@ -103,6 +109,12 @@ class ExtractionSettings(BaseModel, frozen=True, extra="forbid"):
     def _readable_networks(cls, listed: str) -> str:
         for network in _parts(listed):
             ipaddress.ip_network(network)  # whose error names what it can't read
+        return listed
+
+    @field_validator("etl_packages")
+    @classmethod
+    def _installed(cls, listed: str) -> str:
+        packages.allowed(tuple(_parts(listed)))
         return listed
 
 
@@ -143,6 +155,7 @@ def opened(
             workers_per_etl=settings.etl_workers_per_etl,
             idle_seconds=settings.etl_idle_seconds,
             memory_bytes=settings.etl_memory_bytes,
+            packages=tuple(_parts(settings.etl_packages)),
         ),
         sandbox=Sandbox(settings.sandbox),
         etl_input_bytes=settings.etl_input_bytes,

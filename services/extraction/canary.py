@@ -41,6 +41,7 @@ async def _tried(worker: Worker) -> list[str]:
     source = await asyncio.to_thread(_SCRIPT.read_text)
     header = {
         "script": {"source": source, "path": _SCRIPT.name, "class_name": "Etl", "modules": {}},
+        "modules_allowed": [],
         "contract": None,
         "batches": counts,
         "output_bytes": _BODY_BYTES,

@@ -47,7 +47,7 @@ def checked(
 
 
 def names(found: object) -> tuple[str, ...]:
-    """A list of column names.
+    """A list of names.
 
     Raises:
         BadReply: it is none.
@@ -56,7 +56,7 @@ def names(found: object) -> tuple[str, ...]:
         isinstance(found, list)
         and all(isinstance(each, str) and len(each) <= _LONGEST_NAME for each in found)
     ):
-        raise BadReply("its undecided columns are no list of names")
+        raise BadReply("what it lists are no names")
     return tuple(found)
 
 

@@ -15,7 +15,7 @@ from featurestore.model import deadline
 from featurestore.model.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
 from featurestore.model.etl import EtlSource, PinnedScript, Provenance
 from featurestore.model.schema import plain, schema_sha256
-from featurestore.model.serving import Answer, AnswerFormat, EtlRun, KeyAnswer
+from featurestore.model.serving import Answer, AnswerFormat, AnswerInfo, EtlRun, KeyAnswer, LibraryDifference
 from featurestore.rpc.rows import encode_rows
 from services.extraction.blob_cache import BlobCache
 from services.extraction.bulk import EtlRows
@@ -198,7 +198,8 @@ class EtlRuns:
         if self._kept.enabled and len(answer.keys) == 1:
             name = name_of(run, answer, answer_format)
             if (kept := self._kept.get(name)) is not None:
-                return _features(run, answer, answer_format, (kept.answer,), kept.payload, kept=True)
+                info = replace(_served_info(run, answer, kept.library_differences), features_from_cache=True)
+                return Answer((kept.answer,), answer_format, kept.payload, info)
         result = await self._served(run, served_batches(answer, _input_schema(run)))
         payload = await _encoded(result.tables, plain(run.contract), answer_format)
         _check_size(len(payload), len(result.tables))
@@ -206,9 +207,10 @@ class EtlRuns:
             KeyAnswer(key.outcome, table.num_rows)
             for key, table in zip(answer.keys, result.tables, strict=True)
         )
+        others = library_differences(run.script.provenance.libraries, result.libraries)
         if name is not None and result.declared is not None and result.declared.pure:
-            self._kept.put(name, Features(keys[0], payload))
-        return _features(run, answer, answer_format, keys, payload, kept=False)
+            self._kept.put(name, Features(keys[0], payload, others))
+        return Answer(keys, answer_format, payload, _served_info(run, answer, others))
 
     async def _served(self, run: EtlRun, inputs: Sequence[pa.Table | pa.RecordBatch]) -> EtlResult:
         code, _ = await self.code(run, pin=False)
@@ -266,23 +268,25 @@ def served_batches(answer: Answer, expected: pa.Schema) -> list[pa.RecordBatch]:
     return batches
 
 
-def _features(
-    run: EtlRun,
-    answer: Answer,
-    answer_format: AnswerFormat,
-    keys: tuple[KeyAnswer, ...],
-    payload: bytes,
-    *,
-    kept: bool,
-) -> Answer:
-    info = replace(
+def _served_info(run: EtlRun, answer: Answer, others: tuple[LibraryDifference, ...]) -> AnswerInfo:
+    return replace(
         answer.info,
         etl_id=run.etl_id,
         blob_sha256=run.script.blob_sha256,
         contract_sha256=schema_sha256(run.contract),
-        features_from_cache=kept,
+        library_differences=others,
     )
-    return Answer(keys, answer_format, payload, info)
+
+
+def library_differences(saved: Mapping[str, str], served: Mapping[str, str]) -> tuple[LibraryDifference, ...]:
+    """The libraries that run in other versions than were saved; none if nothing is known of one of the two."""
+    if not saved or saved == served:
+        return ()
+    return tuple(
+        LibraryDifference(name, saved.get(name, ""), version)
+        for name, version in sorted(served.items())
+        if saved.get(name) != version
+    )
 
 
 def _input_schema(run: EtlRun) -> pa.Schema:

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from featurestore.model.serving import Answer, AnswerFormat, EtlRun, KeyAnswer
+from featurestore.model.serving import Answer, AnswerFormat, EtlRun, KeyAnswer, LibraryDifference
 
 Name: TypeAlias = tuple[str, str, AnswerFormat, KeyAnswer, bytes]
 
@@ -24,10 +24,12 @@ class Features:
 
     Attributes:
         payload: encoded, in the format that its name says.
+        library_differences: those that it was made with, as in `AnswerInfo`.
     """
 
     answer: KeyAnswer
     payload: bytes
+    library_differences: tuple[LibraryDifference, ...] = ()
 
 
 def name_of(run: EtlRun, answer: Answer, answer_format: AnswerFormat) -> Name:

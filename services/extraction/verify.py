@@ -15,7 +15,7 @@ from featurestore.engine.key_values import check_key_columns
 from featurestore.model.errors import FeatureStoreError, InvalidArgument
 from featurestore.model.peers import Realtime
 from featurestore.model.query import Column, QueryForm
-from featurestore.model.serving import AnswerFormat, Difference, EtlRun, Keys, VerifyReport
+from featurestore.model.serving import AnswerFormat, AnswerInfo, Difference, EtlRun, Keys, VerifyReport
 from featurestore.model.table import Version
 from services.extraction.etl_runs import EtlRuns, served_batches
 from services.extraction.follower import Follower
@@ -140,7 +140,7 @@ class Verifier:
         return distinct(pa.concat_tables([known, made_up(subject.columns, extra, seed)]))
 
     async def _round(self, subject: Subject, keys: pa.Table, remarks: list[str]) -> _Round:
-        served, version = await self._serve(subject, keys)
+        served, version = await self._serve(subject, keys, remarks)
         await self._follower.wait_until(version)
         return _Round(served, await self._train(subject, keys, remarks), version)
 
@@ -156,7 +156,7 @@ class Verifier:
         """
         start = await self._realtime.version()
         second = await self._round(subject, keys, remarks)
-        served_after, _ = await self._serve(subject, keys)
+        served_after, _ = await self._serve(subject, keys, remarks)
         at_rest = await self._realtime.version() == start
         verdicts: list[list[tuple[compare.Mismatch, str]] | None] = []
         for before, trained, served, after in zip(
@@ -175,7 +175,9 @@ class Verifier:
             )
         return verdicts
 
-    async def _serve(self, subject: Subject, keys: pa.Table) -> tuple[list[Side], Version]:
+    async def _serve(
+        self, subject: Subject, keys: pa.Table, remarks: list[str]
+    ) -> tuple[list[Side], Version]:
         """The served answer of each key, and the lowest data version among them."""
         tuples = [tuple(row.values()) for row in keys.to_pylist()]
         versions: list[Version] = []
@@ -187,6 +189,7 @@ class Verifier:
             if subject.etl is not None:
                 answer = await self._etls.serve(subject.etl, answer, AnswerFormat.ARROW)
                 schema = subject.etl.contract
+            remarks.extend(library_remarks(answer.info))
             versions.append(answer.info.data_version)
             return [pa.Table.from_batches([batch]) for batch in served_batches(answer, schema)]
 
@@ -259,6 +262,12 @@ async def _in_halves(
             return [error]
     half = len(items) // 2
     return [*await _in_halves(items[:half], work), *await _in_halves(items[half:], work)]
+
+
+def library_remarks(info: AnswerInfo) -> list[str]:
+    """What a report says of an ETL that is not served with the libraries that it was saved with."""
+    others = ", ".join(map(str, info.library_differences))
+    return [f"the ETL is served with other libraries than it was saved with: {others}"] if others else []
 
 
 def _of_the_etl(error: FeatureStoreError) -> bool:

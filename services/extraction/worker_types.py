@@ -81,6 +81,7 @@ class WorkerLimits:
         idle_seconds: a worker that was not asked for so long ends.
         batch_rows: the most rows of a query that one call gets, where training runs in parts.
         batch_keys: the most keys whose rows one call gets, where it runs once per key.
+        packages: what scripts may import beside the basic ones (`featurestore.etl.packages`), as pip calls them.
     """
 
     serving_seconds: float = 2.0
@@ -93,6 +94,7 @@ class WorkerLimits:
     idle_seconds: float = 300.0
     batch_rows: int = 2**17
     batch_keys: int = 1_000
+    packages: tuple[str, ...] = ()
 
     @property
     def training_workers(self) -> int:
@@ -127,7 +129,8 @@ class EtlResult:
         tables: one per input, all of `schema`; checked in full.
         schema: the contract, or what training produced; every field nullable, no metadata.
         undecided: without a contract, the columns whose types the rows don't decide.
-        libraries: versions of what it ran with; empty if there was nothing to run on.
+        libraries: versions of python, pandas, pyarrow, numpy, and of the other packages that the script imported; empty if
+            there was nothing to run on.
         declared: by the script; None if there was nothing to run on.
     """
 

@@ -12,7 +12,7 @@ from typing import Any, Self, TypeAlias, TypeVar
 
 import pyarrow as pa
 
-from featurestore.etl import wire
+from featurestore.etl import packages, wire
 from featurestore.etl.declarations import Declarations
 from featurestore.model.errors import Internal
 from featurestore.model.schema import plain
@@ -41,7 +41,9 @@ class WorkerPool:
     """
 
     def __init__(self, limits: WorkerLimits | None = None, sandbox: Sandbox = Sandbox.SEALED) -> None:
+        """Start nothing yet."""
         self._limits = limits or WorkerLimits()
+        self._modules = packages.allowed(self._limits.packages)
         self._launcher: Launcher = (
             PlainLauncher() if sandbox is Sandbox.UNSAFE else SealedLauncher(self._limits.caps)
         )
@@ -193,9 +195,13 @@ class WorkerPool:
             stream.size, checking.checked, reply, stream, len(tables), contract
         )
         undecided = checking.names(reply.get("undecided", []))
-        return EtlResult(
-            results, schema, undecided, worker.libraries, declared=self._declarations(code, reply)
-        )
+        libraries = worker.libraries | self._versions(reply)
+        return EtlResult(results, schema, undecided, libraries, declared=self._declarations(code, reply))
+
+    def _versions(self, reply: dict[str, Any]) -> dict[str, str]:
+        """Of the packages that the script imported. A worker can't make any up: they are looked up here."""
+        imported = [self._modules.get(name) for name in checking.names(reply.get("imported", []))]
+        return {package.name: package.version for package in imported if package is not None}
 
     async def _exchange(
         self, worker: Worker, code: EtlCode, header: dict[str, Any], body: pa.Buffer
@@ -209,6 +215,7 @@ class WorkerPool:
         }
         whole = {
             "script": None if worker.loaded else script,
+            "modules_allowed": None if worker.loaded else list(self._modules),
             "output_bytes": self._limits.output_bytes,
             **header,
         }

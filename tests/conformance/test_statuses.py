@@ -386,7 +386,7 @@ NOT_HERE = {
         "ExtractRealtime",
         EXHAUSTED,
         "ETL_OUTPUT",
-    ): "2 GiB within the 2 s of a serving call; unit/test_workers.py",
+    ): "2 GiB within the 2 s of a serving call; unit/test_worker_failures.py",
     ("ExtractTrain", PRECONDITION, "ETL_UNSEALED"): "needs another kernel; unit/test_canary.py",
     ("ExtractRealtime", PRECONDITION, "ETL_UNSEALED"): "needs another kernel; unit/test_canary.py",
     ("ExtractTrain", EXHAUSTED, "ETL_INPUT"): "more than 2 GiB of rows; contract/test_extraction_bulk.py",

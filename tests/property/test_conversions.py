@@ -27,6 +27,7 @@ from featurestore.model.serving import (
     ExtractionStatus,
     KeyAnswer,
     Keys,
+    LibraryDifference,
     Occurrence,
     Outcome,
     RealtimeStatus,
@@ -110,7 +111,17 @@ DECLARED = st.builds(
     st.sampled_from(["pandas", "arrow", "polars", "sql"]),
 )
 SCRIPT = st.builds(PinnedScript, TEXT, PROVENANCE, NEIGHBOURS, DECLARED)
-INFO = st.builds(AnswerInfo, TEXT, VERSION, TEXT, TEXT, TEXT, st.booleans(), st.booleans())
+INFO = st.builds(
+    AnswerInfo,
+    TEXT,
+    VERSION,
+    TEXT,
+    TEXT,
+    TEXT,
+    st.booleans(),
+    st.booleans(),
+    tuples(st.builds(LibraryDifference, TEXT, TEXT, TEXT)),
+)
 CACHE_USE = st.builds(
     CacheUse,
     TEXT,

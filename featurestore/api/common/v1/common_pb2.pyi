@@ -563,6 +563,7 @@ class AnswerInfo(_message.Message):
     DATA_VERSION_FIELD_NUMBER: _builtins.int
     FROM_CACHE_FIELD_NUMBER: _builtins.int
     FEATURES_FROM_CACHE_FIELD_NUMBER: _builtins.int
+    LIBRARY_DIFFERENCES_FIELD_NUMBER: _builtins.int
     query_id: _builtins.str
     """The query, by id even where it was asked for by name."""
     etl_id: _builtins.str
@@ -579,6 +580,10 @@ class AnswerInfo(_message.Message):
     def data_version(self) -> Global___Version:
         """The answer shows at least this version; the lowest among the keys."""
 
+    @_builtins.property
+    def library_differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___LibraryDifference]:
+        """Libraries that the ETL ran with in other versions than were recorded when it was saved; empty where all are the same."""
+
     def __init__(
         self,
         *,
@@ -589,14 +594,45 @@ class AnswerInfo(_message.Message):
         data_version: Global___Version | None = ...,
         from_cache: _builtins.bool = ...,
         features_from_cache: _builtins.bool = ...,
+        library_differences: _abc.Iterable[Global___LibraryDifference] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["data_version", b"data_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blob_sha256", b"blob_sha256", "contract_sha256", b"contract_sha256", "data_version", b"data_version", "etl_id", b"etl_id", "features_from_cache", b"features_from_cache", "from_cache", b"from_cache", "query_id", b"query_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blob_sha256", b"blob_sha256", "contract_sha256", b"contract_sha256", "data_version", b"data_version", "etl_id", b"etl_id", "features_from_cache", b"features_from_cache", "from_cache", b"from_cache", "library_differences", b"library_differences", "query_id", b"query_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AnswerInfo: _TypeAlias = AnswerInfo  # noqa: Y015
+
+@_typing.final
+class LibraryDifference(_message.Message):
+    """A library that an ETL ran with, in another version than when it was saved."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SAVED_FIELD_NUMBER: _builtins.int
+    SERVED_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """As pip calls it; or `python`."""
+    saved: _builtins.str
+    """The version at the last save; empty if the ETL did not import it then."""
+    served: _builtins.str
+    """The version that ran."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        saved: _builtins.str = ...,
+        served: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "saved", b"saved", "served", b"served"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LibraryDifference: _TypeAlias = LibraryDifference  # noqa: Y015
 
 @_typing.final
 class Warning(_message.Message):
