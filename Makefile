@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test check protos protos-check format docs lock bench bench-plots bench-system bench-lock prove up
+.PHONY: help setup demo test check protos protos-check format docs lock notebook bench bench-plots bench-system bench-lock prove up
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ bench-system:  ## what the benchmarks want of Debian: a C client, and Feast's on
 bench-lock: $(READY)  ## resolve Feast's dependencies anew into its lock file
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/$(subst make lock,make bench-lock,$(LOCK)) benchmarks/feast/requirements.in -o benchmarks/feast/requirements.lock
+
+notebook: $(READY)  ## run examples/flights.ipynb anew and keep what it shows
+	$(BIN)/python -m tests.support.notebooks
 
 prove: $(READY)  ## the long proofs: crashes, memory, replay, deep random tests
 	$(BIN)/pytest -q -m slow --timeout 3600

@@ -25,6 +25,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--small", type=int, default=22_222, help="that it is compared with: 100 k rows")
     parser.add_argument("--peer-users", type=int, default=100_000, help="of Feast's job")
     parser.add_argument("--megabytes", type=int, default=500, help="of the training stream")
+    parser.add_argument("--etl-rows", type=int, default=4_000_000, help="that an ETL is trained on")
     parser.add_argument("--seconds", type=float, default=1.0, help="of a block under load")
     parser.add_argument("--results", type=Path, default=results.PATH, help="where the figures are kept")
     chosen = parser.parse_args(arguments)
@@ -87,6 +88,19 @@ def _flight(folder: Path, chosen: argparse.Namespace) -> Part:
     return flight.part(folder, chosen.megabytes)
 
 
+def _bulk(folder: Path, chosen: argparse.Namespace) -> Part:
+    from benchmarks import bulk  # noqa: PLC0415 - likewise
+
+    return bulk.part(folder, chosen.etl_rows)
+
+
+def _etls(folder: Path, chosen: argparse.Namespace) -> Part:
+    from benchmarks import etls  # noqa: PLC0415 - likewise
+
+    with echo.running(folder) as floor:
+        return etls.part(folder, floor, chosen.users // 5, chosen.peer_users, chosen.seconds)
+
+
 def _peers(folder: Path, chosen: argparse.Namespace) -> Part:
     from benchmarks import peers  # noqa: PLC0415 - likewise
 
@@ -100,6 +114,8 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], Part]] = {
     "serving": _serving,
     "invalidation": _invalidation,
     "flight": _flight,
+    "bulk": _bulk,
+    "etl": _etls,
     "peers": _peers,
 }
 

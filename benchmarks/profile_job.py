@@ -11,6 +11,19 @@ import pyarrow as pa
 
 TABLE = "profile"
 SQL = "SELECT user_id, balance, score, tries, visits, region, paid FROM feature_store.profile"
+ETL = """\
+from etl_abc import AbstractEtl
+
+
+class Etl(AbstractEtl):
+    def extract(self):
+        result = self.df[["user_id"]].copy()
+        result["tries_per_visit"] = self.df["tries"] / (self.df["visits"] + 1)
+        result["weighted"] = self.df["balance"] * self.df["score"]
+        result["rich"] = self.df["balance"] > 500
+        return result
+"""
+"""What is made of the features on demand; Feast's twins are in `feast/prepare.py`."""
 _SEED = 3
 _REGIONS = ("north", "east", "south", "west")
 _START_US = 1_577_836_800 * 10**6

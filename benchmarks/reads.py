@@ -58,12 +58,12 @@ class Ours:
     def __init__(self, query_id: str, channel: grpc.Channel) -> None:
         """Use a store that is open."""
         self._stub = FeatureStoreServiceStub(channel)
-        self._query_id = query_id
+        self.query_id = query_id
 
     def request(self, keys: Keys) -> pb.QueryRealtimeRequest:
         """What is sent."""
         [column] = keys.columns
-        return calls.read(self._query_id, column, [int(str(key)) for (key,) in keys.tuples])
+        return calls.read(self.query_id, column, [int(str(key)) for (key,) in keys.tuples])
 
     def __call__(self, keys: Keys) -> pb.QueryRealtimeResponse:
         """One call."""

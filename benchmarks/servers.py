@@ -107,6 +107,7 @@ def ours(folder: Path, *, cache_bytes: int = 2**28, apart: bool = False) -> Iter
             f"FEATURESTORE__{name.upper()}__FOLDER": str(folder / name)
             for name in ("realtime", "extraction", "gateway")
         },
+        "FEATURESTORE__EXTRACTION__GIT_SCHEMES": "https,ssh,file",
         **{f"FEATURESTORE__PEERS__{name.upper()}": f"127.0.0.1:{ports[name]}" for name in names[:3]},
     }
     log = folder / "server.log"

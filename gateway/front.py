@@ -22,6 +22,7 @@ from featurestore.model.serving import (
     EtlRun,
     Explanation,
     Keys,
+    Progress,
     TrainHead,
 )
 from featurestore.model.table import Published, TableDefinition, TableInfo, TableRows, Version
@@ -78,6 +79,7 @@ class QueryTraining:
     query_id: str
     warnings: tuple[Warned, ...]
     explanation: Explanation | None
+    progress: Progress
 
 
 @dataclass(slots=True)
@@ -88,6 +90,7 @@ class EtlTraining:
     batches: AsyncGenerator[bytes, None]
     query_id: str
     draft: EtlDraft | None
+    progress: Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +231,7 @@ class Front:
         except BaseException:
             await stream.batches.aclose()
             raise
-        return QueryTraining(stream.head, stream.batches, query_id, warnings, explanation)
+        return QueryTraining(stream.head, stream.batches, query_id, warnings, explanation, stream.progress)
 
     async def extract_train(
         self, query: str, etl: EtlSource | str, save_as: SaveAs, at_least: Version | None = None
@@ -249,7 +252,14 @@ class Front:
         if save_as.index_key:
             check_key_columns(definition.form, save_as.index_key)
         version = _newest(await self._realtime.version(), at_least)
-        stream = await self._extraction.extract_train(definition.form, version, source, pin=save_as.save)
+        declared = definition.index_keys
+        stream = await self._extraction.extract_train(
+            definition.form,
+            version,
+            source,
+            pin=save_as.save,
+            index_key=save_as.index_key or (declared[0] if len(declared) == 1 else ()),
+        )
         draft = None
         if save_as.save and stream.script is not None:
             draft = EtlDraft(
@@ -260,7 +270,7 @@ class Front:
                 index_key=save_as.index_key,
                 notes=save_as.notes,
             )
-        return EtlTraining(stream.head, stream.batches, definition.query_id, draft)
+        return EtlTraining(stream.head, stream.batches, definition.query_id, draft, stream.progress)
 
     async def save_etl(self, draft: EtlDraft) -> Etl:
         """Save what `extract_train` ran, once its rows have been delivered."""

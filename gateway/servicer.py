@@ -129,7 +129,7 @@ class GatewayServicer(FeatureStoreServiceServicer):
                 head=_head(trained.head, trained.query_id, trained.warnings, trained.explanation)
             )
             async for batch in trained.batches:
-                yield pb.QueryTrainResponse(arrow_batch=batch)
+                yield pb.QueryTrainResponse(arrow_batch=batch, done_share=trained.progress.done_share)
         finally:
             await trained.batches.aclose()
 
@@ -148,7 +148,7 @@ class GatewayServicer(FeatureStoreServiceServicer):
         try:
             yield pb.ExtractTrainResponse(head=_head(trained.head, trained.query_id))
             async for batch in trained.batches:
-                yield pb.ExtractTrainResponse(arrow_batch=batch)
+                yield pb.ExtractTrainResponse(arrow_batch=batch, done_share=trained.progress.done_share)
             if trained.draft is not None:
                 saved = await self._front.save_etl(trained.draft)
                 yield pb.ExtractTrainResponse(foot=pb.ExtractTrainFoot(etl=etl_to_proto(saved)))

@@ -22,6 +22,8 @@ _CACHE = _HERE.parent.parent / ".bench"
 _MAX_REQUESTS = "1000000000"
 """Its worker is not to be recycled while it is measured; Feast's own default is 1,000."""
 READ, WRITE = "/get-online-features", "/write-to-online-store"
+VIEWS, MADE = ("made_by_pandas", "made_by_python"), ("tries_per_visit", "weighted", "rich")
+"""Its on-demand views, in each of the modes that serving has, and what both make."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ class Feast:
     def read(self, keys: Sequence[int]) -> bytes:
         """The body that asks for keys."""
         return json.dumps({"features": self.features, "entities": {"user_id": list(keys)}}).encode()
+
+    def made(self, view: str, keys: Sequence[int]) -> bytes:
+        """The body that asks for what an on-demand view of `prepare.py` makes of their features."""
+        features = [f"{view}:{name}" for name in MADE]
+        return json.dumps({"features": features, "entities": {"user_id": list(keys)}}).encode()
 
     def write(self, row: Mapping[str, object], at: str) -> bytes:
         """The body that writes a row.

@@ -122,17 +122,17 @@ class _Applying:
 
     def _plan_etl(self, etl: Definition, query: Planned) -> Planned:
         timeout = self.session.timeout
-        blob = self.pins[etl.file].blob_sha256
+        pin = self.pins[etl.file]
         saved = _known(lambda: self.store.get_etl(etl.name, timeout=timeout), "UNKNOWN_ETL")
         if not query.content_id:
             if etl.index_key:  # judged by the store, which has no such query yet, on the query's text
                 self.store.query_train(query.definition.text, index_key=etl.index_key, timeout=timeout)
-            return plan_etl(etl, blob, None, saved, query, ())
+            return plan_etl(etl, pin.blob_sha256, pin.neighbours, None, saved, query, ())
         run = partial(
             self.store.extract_train, query.content_id, index_key=etl.index_key or None, timeout=timeout
         )
         contract: pa.Schema | None = None
-        if saved is not None and saved.blob_sha256 == blob and saved.query_id == query.content_id:
+        if saved is not None and pin.holds(saved) and saved.query_id == query.content_id:
             try:  # held to its contract: a column that is all null now still has the type it had
                 contract = run(saved.etl_id).contract
             except FailedPrecondition as broken:
@@ -141,7 +141,7 @@ class _Applying:
         if contract is None:
             contract = run(str(etl.path)).contract
         declared = self.store.get_query(query.content_id, timeout=timeout).index_keys
-        return plan_etl(etl, blob, contract, saved, query, declared)
+        return plan_etl(etl, pin.blob_sha256, pin.neighbours, contract, saved, query, declared)
 
     def save(self, plan: list[Planned]) -> dict[str, str]:
         """Save what is not the same; ids by `Definition.file`.

@@ -12,10 +12,11 @@ import pyarrow as pa
 
 from featurestore.cli.files import check_ending, writing
 from featurestore.cli.keys import AskedKeys, parse_index_key, parse_keys
-from featurestore.cli.output import Progress, columns, json_lines, print_json, print_table, took
+from featurestore.cli.output import columns, json_lines, print_json, print_table, took
 from featurestore.cli.session import Session, store_options
 from featurestore.cli.tables import version_fields
 from featurestore.cli.warming import use_fields
+from featurestore.client.progress import Progress
 from featurestore.client.results import Served
 from featurestore.client.training import TrainedEtl, TrainedQuery
 from featurestore.client.verified import Verified
@@ -321,13 +322,10 @@ def _show_training(
 
 def _followed(trained: TrainedQuery | TrainedEtl) -> Iterator[pa.RecordBatch]:
     """The batches, with progress shown."""
-    progress = Progress()
-    try:
+    with Progress() as progress:
         for batch in trained:
             yield batch
             progress.add(batch.num_rows)
-    finally:
-        progress.end()
 
 
 def _written(write: Any, batch: pa.RecordBatch) -> int:
@@ -363,9 +361,11 @@ def _show_served(session: Session, asked: AskedKeys, served: Served, began: floa
         return
     absent = [str(answer.key) for answer in served.answers if answer.outcome == "absent"]
     missing = f"; absent: {', '.join(absent[:_PREVIEW])}" if absent else ""
-    cached = ", from cache" if served.info.from_cache else ""
+    cached = ", from cache" if served.info.from_cache or served.info.features_from_cache else ""
+    others = ", ".join(map(str, served.info.library_differences))
     print_rows(
         served.to_arrow(),
         f"{len(served.answers) - len(absent)} of {len(asked.values)} values found{missing}"
-        f" (version {served.info.data_version.sequence:,}, {took(began)}{cached})",
+        f" (version {served.info.data_version.sequence:,}, {took(began)}{cached})"
+        + (f"; other libraries than at the save: {others}" if others else ""),
     )

@@ -169,7 +169,11 @@ def _etl_fields(etl: SavedEtl) -> dict[str, object]:
         "names": etl.names,
         "query_id": etl.query_id,
         "contract": columns(etl.contract),
+        "granularity": etl.granularity,
+        "pure": etl.pure,
+        "kind": etl.kind,
         "blob_sha256": etl.blob_sha256,
+        "neighbours": dict(etl.neighbours),
         "provenances": [
             {
                 "repository": p.repository,
@@ -205,6 +209,8 @@ def _show_etl(session: Session, etl: SavedEtl) -> None:
         "commit": found.commit,
         "path": found.path,
         "blob": etl.blob_sha256,
+        "kind": f"{etl.kind}, granularity {etl.granularity}{', pure' if etl.pure else ''}",
+        "beside it": [path for path, _ in etl.neighbours],
         "contract": etl.contract,
     }
     print_fields({name: value for name, value in shown.items() if value})

@@ -23,9 +23,6 @@ from rich.text import Text
 _UNBOUNDED = 100_000
 """Columns of a page that nobody looks at through a terminal: nothing is cut or wrapped there."""
 
-_PROGRESS_EVERY = 0.25
-_PROGRESS_AFTER = 0.5
-
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], caption: str = "") -> None:
     """A table on standard output, with a line below it."""
@@ -83,30 +80,6 @@ def to_json(value: object) -> str:
 def columns(schema: pa.Schema) -> list[dict[str, str]]:
     """A schema for JSON output."""
     return [{"name": field.name, "type": str(field.type)} for field in schema]
-
-
-class Progress:
-    """Rows and rate of a long stream, on one line of standard error, if that is a terminal."""
-
-    def __init__(self) -> None:
-        self.rows = 0
-        self._shown = sys.stderr.isatty()
-        self._began = time.monotonic()
-        self._next = self._began + _PROGRESS_AFTER
-
-    def add(self, rows: int) -> None:
-        """More rows came."""
-        self.rows += rows
-        now = time.monotonic()
-        if self._shown and now >= self._next:
-            self._next = now + _PROGRESS_EVERY
-            rate = self.rows / (now - self._began)
-            click.echo(f"\r{self.rows:,} rows, {rate:,.0f} rows/s \x1b[K", err=True, nl=False)
-
-    def end(self) -> None:
-        """Clear the line."""
-        if self._shown:
-            click.echo("\r\x1b[K", err=True, nl=False)
 
 
 def took(began: float) -> str:

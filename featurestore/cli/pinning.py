@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from featurestore.cli.definitions import Definition
-from featurestore.model.errors import FailedPrecondition, FeatureStoreError
+from featurestore.client.results import SavedEtl
+from featurestore.etl import imports
+from featurestore.model.errors import FailedPrecondition, FeatureStoreError, InvalidArgument
 
 if TYPE_CHECKING:
     from services.extraction.git_objects import FetchedScript
@@ -22,11 +24,17 @@ class Pin:
 
     Attributes:
         blob_sha256: of its bytes.
+        neighbours: (path below its folder, SHA-256) of the files beside it that it imports, sorted.
         source: what `extract_train` takes to save it: a path on this machine, or an address with the commit.
     """
 
     blob_sha256: str
+    neighbours: tuple[tuple[str, str], ...]
     source: str
+
+    def holds(self, saved: SavedEtl) -> bool:
+        """Whether this is the code of a saved ETL."""
+        return (self.blob_sha256, self.neighbours) == (saved.blob_sha256, saved.neighbours)
 
 
 def pin_all(
@@ -40,7 +48,7 @@ def pin_all(
         repository: that address, such as `git+https://host/org/repo.git`; None for that of the remote `origin`.
 
     Returns:
-        Pins by `Definition.file`; and why others have none: `ETL_NOT_COMMITTED`, `ETL_NO_ORIGIN`, `ETL_ADDRESS`.
+        Pins by `Definition.file`; and why others have none: `ETL_NOT_COMMITTED`, `ETL_NO_ORIGIN`, `ETL_ADDRESS`, `ETL_SOURCE`.
     """
     from services.extraction.git_fetch import GitSettings, GitSources  # noqa: PLC0415 - dulwich is slow to load
 
@@ -51,9 +59,10 @@ def pin_all(
         try:
             for etl in etls:
                 try:
-                    found = await sources.head_of_path(os.fspath(etl.path), etl.text)
+                    found = await sources.head_of_path(os.fspath(etl.path), etl.text, _beside(etl))
                     source = os.fspath(etl.path) if here else _address(found, repository)
-                    pins[etl.file] = Pin(found.blob_sha256, source)
+                    beside = tuple((file.path, file.blob_sha256) for file in found.neighbours)
+                    pins[etl.file] = Pin(found.blob_sha256, beside, source)
                 except FeatureStoreError as problem:
                     problems.append(problem)
         finally:
@@ -61,6 +70,18 @@ def pin_all(
         return pins, problems
 
     return asyncio.run(find())
+
+
+def _beside(etl: Definition) -> dict[str, str]:
+    """The files that a script imports, as they are on disk.
+
+    Raises:
+        InvalidArgument: `ETL_SOURCE`: one of them can't go along.
+    """
+    try:
+        return imports.neighbours(etl.text, imports.on_disk(etl.path))
+    except (imports.Unusable, OSError) as error:
+        raise InvalidArgument("ETL_SOURCE", f"{etl.path} can't be run: {error}", path=etl.path) from error
 
 
 def _address(found: FetchedScript, repository: str | None) -> str:

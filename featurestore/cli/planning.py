@@ -72,6 +72,7 @@ def plan_query(
 def plan_etl(
     definition: Definition,
     blob_sha256: str,
+    neighbours: tuple[tuple[str, str], ...],
     contract: pa.Schema | None,
     saved: SavedEtl | None,
     query: Planned,
@@ -81,6 +82,7 @@ def plan_etl(
 
     Args:
         blob_sha256: of its script's bytes.
+        neighbours: (path, SHA-256) of the files beside it that it imports.
         contract: the schema that it makes of the target's rows now; the saved one if it still holds; None if its query
             has to be saved before that can be known.
         saved: what its name stands for in the target; None if for nothing.
@@ -91,6 +93,9 @@ def plan_etl(
     if saved is None:
         return Planned(definition, Standing.NEW, remarks=unknown, after=contract)
     differs = () if contract is None else schema_changes(saved.contract, contract)
+    if neighbours != saved.neighbours:
+        paths = sorted({path for path, _ in {*neighbours} ^ {*saved.neighbours}})
+        differs = (f"other files beside the script ({', '.join(paths)})", *differs)
     if blob_sha256 != saved.blob_sha256:
         differs = (f"other script ({saved.blob_sha256[:8]} -> {blob_sha256[:8]})", *differs)
     if query.content_id != saved.query_id:

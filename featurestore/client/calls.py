@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +29,7 @@ from featurestore.client.results import (
 )
 from featurestore.client.training import Head
 from featurestore.client.verified import Verified
+from featurestore.etl import imports
 from featurestore.model.errors import Internal, InvalidArgument, ResourceExhausted
 from featurestore.model.frames import table_to_stream
 from featurestore.model.query import Notes
@@ -201,7 +202,9 @@ def served(
     if len(parts) == 1:
         return parts[0]
     oldest = min(parts, key=lambda part: part.info.data_version.sequence)
-    return Served(tuple(answer for part in parts for answer in part.answers), oldest.info, parts[0].schema)
+    others = dict.fromkeys(each for part in parts for each in part.info.library_differences)
+    info = replace(oldest.info, library_differences=tuple(others))
+    return Served(tuple(answer for part in parts for answer in part.answers), info, parts[0].schema)
 
 
 def _tuples(index_key: IndexKey, values: Sequence[Any]) -> tuple[tuple[Any, ...], ...]:
@@ -361,7 +364,7 @@ def extract_train_request(
     """The call of `Store.extract_train`.
 
     Raises:
-        InvalidArgument: `ETL_SOURCE`: the local script can't be read.
+        InvalidArgument: `ETL_SOURCE`: the local script, or a file beside it that it imports, can't be read.
     """
     request = pb.ExtractTrainRequest(
         query=query, save=save, name=name or "", index_key=columns(index_key), notes=notes_to_proto(notes)
@@ -376,7 +379,12 @@ def extract_train_request(
                 raise InvalidArgument(
                     "ETL_SOURCE", f"{path} has more than 1 MiB: is it an ETL script?", path=path
                 )
-            request.source.local.CopyFrom(common.LocalScript(path=str(path), text=content.decode()))
+            text = content.decode()
+            beside = imports.neighbours(text, imports.on_disk(path))
+            files = [common.LocalFile(path=below, text=beside[below]) for below in sorted(beside)]
+            request.source.local.CopyFrom(common.LocalScript(path=str(path), text=text, neighbours=files))
+        except imports.Unusable as error:
+            raise InvalidArgument("ETL_SOURCE", f"{path} can't be run: {error}", path=path) from error
         except (OSError, UnicodeDecodeError) as error:
             raise InvalidArgument(
                 "ETL_SOURCE", f"the script {path} can't be read: {error}", path=path

@@ -238,6 +238,10 @@ class SavedEtl:
     """A saved ETL as the catalogue has it.
 
     Attributes:
+        granularity: what one result depends on, by the script's own word: `rows`, `key` or `frame`.
+        pure: the same rows always give the same result, likewise, so that features of a key may be kept.
+        kind: `pandas`, `arrow`, `polars` or `sql`.
+        neighbours: (path below the script's folder, SHA-256) of the files beside it that it imports.
         verified: the last report by each index key; empty while it is not verified yet.
     """
 
@@ -251,6 +255,10 @@ class SavedEtl:
     owner: str = ""
     description: str = ""
     labels: dict[str, str] = field(default_factory=dict)
+    granularity: str = "frame"
+    pure: bool = False
+    kind: str = "pandas"
+    neighbours: tuple[tuple[str, str], ...] = ()
     verified: tuple[Verified, ...] = ()
 
     @classmethod
@@ -267,6 +275,10 @@ class SavedEtl:
             etl.notes.owner,
             etl.notes.description,
             etl.notes.labels,
+            etl.declared.granularity,
+            etl.declared.pure,
+            etl.declared.kind,
+            etl.neighbours,
             tuple(map(Verified.of_kept, etl.reports)),
         )
 

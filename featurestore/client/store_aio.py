@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -31,7 +31,7 @@ from featurestore.client.results import (
     Status,
     TableShown,
 )
-from featurestore.client.training import AsyncTrainedEtl, AsyncTrainedQuery, Head, Spool
+from featurestore.client.training import AsyncTrainedEtl, AsyncTrainedQuery, Head, Spool, spooled_async
 from featurestore.client.verified import Verified
 from featurestore.model.query import Notes
 from featurestore.model.table import Published, Version
@@ -97,7 +97,7 @@ class AsyncStore:
             return Head(message.head)
         raise no_head(self._target)
 
-    async def _stream(self, method: str, request: Any, timeout: float) -> AsyncIterator[Any]:
+    async def _stream(self, method: str, request: Any, timeout: float) -> AsyncGenerator[Any, None]:
         call = getattr(self._stub, method)(request, timeout=timeout, metadata=self._metadata)
         try:
             async for message in call:
@@ -284,6 +284,7 @@ class AsyncStore:
         owner: str = "",
         description: str = "",
         labels: Mapping[str, str] | None = None,
+        progress: bool | None = None,
         timeout: float | None = None,
     ) -> AsyncTrainedEtl:
         """Run a saved query on the warehouse, then an ETL over all of its rows.
@@ -297,6 +298,7 @@ class AsyncStore:
             name: the label to save it under.
             index_key: the column or columns that it will be served by.
             owner: who to ask; stored with the first save, like `description` and `labels`.
+            progress: show rows, rate and time left while it runs; None: in a notebook, or on a terminal.
             timeout: seconds for call and read.
 
         Returns:
@@ -312,10 +314,8 @@ class AsyncStore:
         request = extract_train_request(query, etl, save=save, name=name, index_key=index_key, notes=notes)
 
         async def run() -> Spool:
-            spool = Spool()
-            async for message in self._stream("ExtractTrain", request, timeout or LONG_SECONDS):
-                spool.take(message)
-            return spool.end()
+            stream = self._stream("ExtractTrain", request, timeout or LONG_SECONDS)
+            return await spooled_async(stream, shown=progress)
 
         return AsyncTrainedEtl(run, await run() if save else None)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -31,7 +31,7 @@ from featurestore.client.results import (
     Status,
     TableShown,
 )
-from featurestore.client.training import Head, Spool, TrainedEtl, TrainedQuery
+from featurestore.client.training import Head, Spool, TrainedEtl, TrainedQuery, spooled
 from featurestore.client.verified import Verified
 from featurestore.model.query import Notes
 from featurestore.model.table import Published, Version
@@ -97,7 +97,7 @@ class Store:
             return Head(message.head)
         raise no_head(self._target)
 
-    def _stream(self, method: str, request: Any, timeout: float) -> Iterator[Any]:
+    def _stream(self, method: str, request: Any, timeout: float) -> Generator[Any, None, None]:
         call = getattr(self._stub, method)(request, timeout=timeout, metadata=self._metadata)
         try:
             yield from call
@@ -283,6 +283,7 @@ class Store:
         owner: str = "",
         description: str = "",
         labels: Mapping[str, str] | None = None,
+        progress: bool | None = None,
         timeout: float | None = None,
     ) -> TrainedEtl:
         """Run a saved query on the warehouse, then an ETL over all of its rows.
@@ -296,6 +297,7 @@ class Store:
             name: the label to save it under.
             index_key: the column or columns that it will be served by.
             owner: who to ask; stored with the first save, like `description` and `labels`.
+            progress: show rows, rate and time left while it runs; None: in a notebook, or on a terminal.
             timeout: seconds for call and read.
 
         Returns:
@@ -311,10 +313,8 @@ class Store:
         request = extract_train_request(query, etl, save=save, name=name, index_key=index_key, notes=notes)
 
         def run() -> Spool:
-            spool = Spool()
-            for message in self._stream("ExtractTrain", request, timeout or LONG_SECONDS):
-                spool.take(message)
-            return spool.end()
+            stream = self._stream("ExtractTrain", request, timeout or LONG_SECONDS)
+            return spooled(stream, shown=progress)
 
         return TrainedEtl(run, run() if save else None)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import tempfile
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
+from contextlib import aclosing, closing
 from typing import IO, TYPE_CHECKING
 
 import pyarrow as pa
 
 from featurestore.api.gateway.v1 import gateway_pb2 as pb
 from featurestore.client import frames
+from featurestore.client.progress import Progress
 from featurestore.client.results import Explained, Rows
 from featurestore.model.query import Warned
 from featurestore.model.schema import from_bytes
@@ -129,6 +131,11 @@ class AsyncTrainedQuery(_Titled):
         return frames.to_polars(await self.to_arrow())
 
 
+def _done_share(message: pb.ExtractTrainResponse) -> float | None:
+    """The part of the work that is behind the rows up to this message, 0 to 1; None while that is not known."""
+    return message.done_share if message.HasField("done_share") else None
+
+
 class Spool:
     """The rows of an ETL that ran once, in a temporary file, with what came before and after them."""
 
@@ -139,16 +146,20 @@ class Spool:
         self.head: Head | None = None
         self.etl_id = ""
 
-    def take(self, message: pb.ExtractTrainResponse) -> None:
-        """Take the next message of the stream."""
+    def take(self, message: pb.ExtractTrainResponse) -> int:
+        """Take the next message of the stream; returns how many rows it has."""
         match message.WhichOneof("part"):
             case "head":
                 self.head = Head(message.head)
                 self._file.write(message.head.schema.arrow_schema)
             case "arrow_batch":
                 self._file.write(message.arrow_batch)
+                return int(
+                    pa.ipc.read_record_batch(pa.py_buffer(message.arrow_batch), self.known.schema).num_rows
+                )
             case "foot":
                 self.etl_id = message.foot.etl.etl_id
+        return 0
 
     def end(self) -> Spool:
         """No message comes any more."""
@@ -172,6 +183,27 @@ class Spool:
     def table(self) -> pa.Table:
         """All rows."""
         return pa.Table.from_batches(list(self.batches()), self.known.schema)
+
+
+def spooled(stream: Generator[pb.ExtractTrainResponse, None, None], *, shown: bool | None) -> Spool:
+    """Read a stream to its end, with progress; whatever interrupts that, the server is told."""
+    spool = Spool()
+    with Progress(shown=shown) as progress, closing(stream):
+        for message in stream:
+            progress.add(spool.take(message), _done_share(message))
+    return spool.end()
+
+
+async def spooled_async(
+    stream: AsyncGenerator[pb.ExtractTrainResponse, None], *, shown: bool | None
+) -> Spool:
+    """The same."""
+    spool = Spool()
+    with Progress(shown=shown) as progress:
+        async with aclosing(stream):
+            async for message in stream:
+                progress.add(spool.take(message), _done_share(message))
+    return spool.end()
 
 
 class TrainedEtl(Rows):

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from featurestore.engine.column_types import quoted
+from featurestore.engine.row_text import has_key, values
 from featurestore.engine.tables import add_key_sql, alter_sql, create_sql, drop_sql, identity, qualified
 from featurestore.model.table import Define, Drop, Frame, Operation, Put, Remove, TableDefinition
 
@@ -88,6 +89,7 @@ def index(cursor: duckdb.DuckDBPyConnection, tables: Tables) -> None:
 def reduce(changes: Sequence[Put | Remove], definition: TableDefinition) -> tuple[pa.Table, pa.Table]:
     """What is left when only the last change of each primary key counts: (rows to put, keys to remove)."""
     key = list(definition.primary_key)
+    changes = [_as_stored(change, definition) for change in changes]
     puts = [change.rows for change in changes if isinstance(change, Put)]
     rows = _concat(puts) if puts else definition.schema.empty_table()
     keys = _concat(
@@ -135,19 +137,53 @@ def _flush(
 ) -> None:
     for name, changes in waiting.items():
         definition = tables[name]
-        into = f"INTO {qualified(definition.name)} SELECT * FROM {_INCOMING}"
         if not definition.primary_key:
-            rows = _concat([change.rows for change in changes if isinstance(change, Put)])
-            _write(cursor, rows, f"INSERT {into}")
+            puts = [_as_stored(change, definition) for change in changes]
+            rows = _concat([put.rows for put in puts if isinstance(put, Put)])
+            _insert(cursor, rows, definition, "INSERT")
             continue
         rows, removed = reduce(changes, definition)
         _write(cursor, removed, _delete_sql(definition))
         if indexed:
-            # With one key twice in a statement this keeps the first; `reduce` left each key once.
-            _write(cursor, rows, f"INSERT OR REPLACE {into}")
+            _upsert(cursor, rows, definition)
         else:
-            _write(cursor, rows, _delete_sql(definition), f"INSERT {into}")
+            _write(cursor, rows, _delete_sql(definition), _insert_sql(definition, "INSERT"))
     waiting.clear()
+
+
+def _upsert(cursor: duckdb.DuckDBPyConnection, rows: pa.Table, definition: TableDefinition) -> None:
+    """Write rows whose keys are there once each: with one key twice in a statement OR REPLACE keeps the first.
+
+    To see first whether any of a few keys is there pays: OR REPLACE costs three times as much as the look and the insert.
+    """
+    if not rows.num_rows:
+        return
+    there = has_key(rows.select(list(definition.primary_key)))
+    found = f"SELECT 1 FROM {qualified(definition.name)} WHERE {there} LIMIT 1"
+    new = there is not None and cursor.execute(found).fetchone() is None
+    _insert(cursor, rows, definition, "INSERT" if new else "INSERT OR REPLACE")
+
+
+def _insert(
+    cursor: duckdb.DuckDBPyConnection, rows: pa.Table, definition: TableDefinition, verb: str
+) -> None:
+    text = values(rows) if rows.num_rows else None
+    if text is not None:
+        cursor.execute(f"{verb} INTO {qualified(definition.name)} VALUES {text}")
+    else:
+        _write(cursor, rows, _insert_sql(definition, verb))
+
+
+def _insert_sql(definition: TableDefinition, verb: str) -> str:
+    return f"{verb} INTO {qualified(definition.name)} SELECT * FROM {_INCOMING}"
+
+
+def _as_stored(change: Put | Remove, definition: TableDefinition) -> Put | Remove:
+    """The change; rows of a frame may have come with another nullability than the table's."""
+    schema = definition.schema
+    if isinstance(change, Remove) or change.rows.schema == schema or change.rows.schema.types != schema.types:
+        return change
+    return Put(change.table, pa.Table.from_arrays(change.rows.columns, schema=schema))
 
 
 def _last_positions(keys: pa.Table) -> pa.ChunkedArray | None:

@@ -45,6 +45,8 @@ _SHUT = {
     "allow_persistent_secrets": "false",
 }
 
+_PROGRESS = ("enable_progress_bar", "enable_progress_bar_print")
+
 _ERRORS = {
     "errors_as_json": "true"
 }  # positions and candidates as fields: `featurestore.engine.failures` reads them
@@ -69,7 +71,7 @@ def connect(
         memory_limit: with its unit, such as `4GB`.
         read_only: for a file that exists; its schema is taken as it is.
         spill_folder: where work larger than memory may go; None keeps all of it in memory.
-        changing_memory: leave `memory_limit`, alone among the settings, open to SET.
+        changing_memory: leave `memory_limit`, and whether progress is counted, alone among the settings, open to SET.
 
     Raises:
         duckdb.Error: the file can't be opened, is locked by another process, or was written by another version.
@@ -82,7 +84,7 @@ def connect(
         "threads": str(threads),
         "memory_limit": memory_limit,
         "temp_directory": "" if spill_folder is None else str(spill_folder),
-        "allowed_configs": ["memory_limit"] if changing_memory else [],
+        "allowed_configs": ["memory_limit", *_PROGRESS] if changing_memory else [],
     }
     connection = duckdb.connect(str(path), read_only=read_only, config=config)
     # The rest can't be given when a database is opened: the time zone belongs to an extension, and the doors

@@ -44,11 +44,12 @@ class CheckedSql:
     warnings: tuple[Warned, ...]
 
 
-def parse(sql: str) -> CheckedSql:
+def parse(sql: str, *, given: str = "") -> CheckedSql:
     """Check a text on its own.
 
     Args:
         sql: as the caller wrote it, at most 64 KiB of UTF-8; trailing semicolons are dropped.
+        given: the one table that it may read, written without a schema; empty for those of the store.
 
     Raises:
         InvalidArgument: `SQL_EMPTY`, `SQL_TOO_LARGE`, `SQL_TOO_DEEP`, `SQL_SYNTAX`, `SQL_NOT_ONE_STATEMENT`,
@@ -60,7 +61,7 @@ def parse(sql: str) -> CheckedSql:
     if not text:
         raise InvalidArgument("SQL_EMPTY", "the SQL is empty: write one SELECT")
     query = _only_query(text)
-    walk = Walk(text)
+    walk = Walk(text, given)
     walk.run(query)
     return CheckedSql(
         sql=text,

@@ -65,6 +65,7 @@ class Walk:
 
     Attributes:
         text: what was parsed, for places in it.
+        given: the one table there is, in lower case and without a schema; empty for those of the store.
         tables: by lower-case name, as written.
         strings: every string in the tree, names among them.
         clock: calls that read the clock.
@@ -72,6 +73,7 @@ class Walk:
     """
 
     text: str
+    given: str = ""
     tables: dict[str, str] = field(default_factory=dict)
     strings: set[str] = field(default_factory=set)
     clock: set[str] = field(default_factory=set)
@@ -197,9 +199,13 @@ class Walk:
         name, schema, catalog = node["table_name"], node.get("schema_name", ""), node.get("catalog_name", "")
         if "at_clause" in node:
             self._refuse("SQL_UNSUPPORTED", "AT (time travel) is not supported in saved SQL", node)
+        if not schema and not catalog and name.lower() in (*ctes, self.given):
+            return
+        if self.given:
+            self._refuse(
+                "UNKNOWN_TABLE", f"there is no table {name}: only {self.given} can be read", node, table=name
+            )
         if not schema and not catalog:
-            if name.lower() in ctes:
-                return
             self._refuse(
                 "UNKNOWN_TABLE",
                 f"there is no table {name}: tables live in the schema {SCHEMA}; write {SCHEMA}.{name}",

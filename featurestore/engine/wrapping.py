@@ -25,6 +25,21 @@ def training_sql(form: QueryForm) -> str:
     return f"{_select(form)}{_order(form)}"
 
 
+def grouped_sql(form: QueryForm, index_key: Sequence[str]) -> str:
+    """The text that training by key runs: the rows of each key together, as serving has them, by ascending key.
+
+    Rows with a null in the key are left out. Where the query's order does not tell two rows of a key apart, they
+    stand as in the query's own result.
+
+    Args:
+        index_key: output columns of the query, at least one.
+    """
+    names = [_inner(name) for name in index_key]
+    known = "\n  AND ".join(f"{name} IS NOT NULL" for name in names)
+    terms = [*(f"{name} ASC" for name in names), *_order_terms(form), "row_number() OVER ()"]
+    return f"{_select(form)}\nWHERE {known}\nORDER BY {', '.join(terms)}"
+
+
 def serving_sql(form: QueryForm, keys: ConvertedKeys, *, inner: str | None = None, before: str = "") -> str:
     """The text that serving runs: the same, for the rows with one of the asked keys.
 
@@ -115,13 +130,14 @@ def _listed(literals: Iterable[str]) -> str:
 
 
 def _order(form: QueryForm) -> str:
-    if not form.order:
-        return ""
-    terms = (
+    return f"\nORDER BY {', '.join(_order_terms(form))}" if form.order else ""
+
+
+def _order_terms(form: QueryForm) -> list[str]:
+    return [
         f"{_inner(term.column)} {'DESC' if term.descending else 'ASC'} NULLS {'FIRST' if term.nulls_first else 'LAST'}"
         for term in form.order
-    )
-    return f"\nORDER BY {', '.join(terms)}"
+    ]
 
 
 def _inner(name: str) -> str:

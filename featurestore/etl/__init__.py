@@ -1,4 +1,4 @@
-"""What an ETL script subclasses.
+"""What an ETL script subclasses, and what runs it.
 
 A script is a module with a class `Etl`:
 
@@ -10,39 +10,11 @@ A script is a module with a class `Etl`:
             frame["creation_to_binding"] = frame["binding_date"] - frame["creation_date"]
             return frame
 
-This package knows pandas and pyarrow, and nothing of the store: it is all that a worker process loads.
+`ArrowEtl`, `PolarsEtl` and `SqlEtl` are the other kinds.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from featurestore.etl.bases import AbstractEtl, ArrowEtl, PolarsEtl, SqlEtl
 
-if TYPE_CHECKING:  # services import this package too, and they never load pandas
-    import pandas as pd
-
-__all__ = ["AbstractEtl"]
-
-
-class AbstractEtl(ABC):
-    """A pandas ETL: rows of a query in, a frame made from them out.
-
-    In training it is made and called once, with every row; in serving once per index value, with that value's rows.
-
-    Attributes:
-        df: the rows. Its dtypes depend on the query's schema only, never on the rows: integers are `Int64`, `Int32`
-            ..., booleans `boolean`, text `str`, floats `float64`, timestamps and dates `datetime64`, durations
-            `timedelta64`; decimals, times, lists and structs are Python objects.
-        output_types: Arrow types of output columns by name, such as `{"ratio": "double", "wait": "duration[us]"}`.
-            Needed only for columns whose type the training rows don't show: all null, or no rows at all.
-    """
-
-    output_types: ClassVar[Mapping[str, str]] = {}
-
-    def __init__(self, df: pd.DataFrame) -> None:
-        self.df = df
-
-    @abstractmethod
-    def extract(self) -> pd.DataFrame:
-        """The features. Columns count by name, type and order; the frame's index is not part of the result."""
+__all__ = ["AbstractEtl", "ArrowEtl", "PolarsEtl", "SqlEtl"]

@@ -17,6 +17,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.types as pat
 
+from featurestore.etl.arrow_types import MisfitError
+
 DECIMAL_DIGITS = 38
 
 # Order matters: bool is an int, datetime a date.
@@ -39,10 +41,6 @@ _NUMPY_TEMPORAL: dict[type, Callable[[Any], object]] = {
     np.datetime64: pd.Timestamp,
     np.timedelta64: pd.Timedelta,
 }
-
-
-class MisfitError(ValueError):
-    """The values have no Arrow type, or not the one asked for. The message says why, without showing values."""
 
 
 def without_nulls(values: Iterable[object]) -> list[object]:

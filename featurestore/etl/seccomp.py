@@ -1,8 +1,8 @@
 """The system calls that a sealed worker may make, as a program for the kernel's filter: all others fail with EPERM.
 
 What is allowed is what a computation needs: memory, threads, clocks, reading files (which Landlock narrows), the
-descriptors that the worker holds. There is no call that makes a descriptor to anything but a file, none that names
-another process, none that changes a file by its path.
+descriptors that the worker holds. There is no call that makes a descriptor to anything but a file or the worker's own
+events (the runtime inside polars waits for those), none that names another process, none that changes a file by its path.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ANY = (
     "sigaltstack", "restart_syscall", "poll", "ppoll", "select", "pselect6", "nanosleep", "clock_nanosleep",
     "clock_gettime", "clock_getres", "gettimeofday", "time", "times", "getrandom", "getpid", "gettid", "getppid",
     "getuid", "geteuid", "getgid", "getegid", "getrlimit", "getrusage", "sysinfo", "uname", "recvfrom",
-    "recvmsg", "exit", "exit_group",
+    "recvmsg", "exit", "exit_group", "eventfd2", "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait",
 )  # fmt: skip
 
 _CLONE_THREAD = 0x10000

@@ -10,7 +10,7 @@ Dates come in as `datetime64[us]`, and a dtype can't tell that it was a date: su
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
@@ -20,8 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pat
 
+from featurestore.etl.arrow_types import MisfitError, cast_exactly, has_null_type
 from featurestore.etl.contract import Difference, name_differences
-from featurestore.etl.objects import MisfitError, build, infer, without_nulls
+from featurestore.etl.objects import build, infer, without_nulls
+from featurestore.etl.results import ContractBroken, UnsupportedColumn, check_delivered, check_names
 
 _PandasColumn: TypeAlias = Any  # an extension array, a numpy array or a Series: whatever a frame is made from
 
@@ -38,34 +40,7 @@ _MASKED: dict[pa.DataType, Any] = {
 }
 _MASKED_DTYPES = frozenset({*_MASKED.values(), pd.Float32Dtype(), pd.Float64Dtype()})
 _OBJECT = np.dtype(object)
-_UNITS = ("s", "ms", "us", "ns")
 _TEXT = pd.StringDtype(na_value=np.nan)
-
-
-class UnsupportedColumn(ValueError):
-    """A column that can't be carried between Arrow and pandas.
-
-    Attributes:
-        column: its name, printed; empty when the frame as a whole is meant.
-        why: what is the matter with it and what to do.
-    """
-
-    def __init__(self, column: str, why: str) -> None:
-        super().__init__(f"column {column!r}: {why}" if column else why)
-        self.column = column
-        self.why = why
-
-
-class ContractBroken(ValueError):
-    """A frame that is not what the contract says.
-
-    Attributes:
-        differences: every column that differs.
-    """
-
-    def __init__(self, differences: tuple[Difference, ...]) -> None:
-        super().__init__("; ".join(map(str, differences)))
-        self.differences = differences
 
 
 def to_pandas(table: pa.Table) -> pd.DataFrame:
@@ -121,7 +96,7 @@ def from_pandas(
         UnsupportedColumn: a name is not text or occurs twice, or a column has no Arrow type.
         ContractBroken: with every column that differs.
     """
-    _check_names(frame)
+    check_names(frame.columns.tolist())
     if contract is None:
         return _as_trained(frame, input_schema, output_types or {})
     found: list[tuple[str, str]] = []
@@ -161,7 +136,7 @@ def undecided_columns(
         if field.name not in output_types
         and (
             len(frame) == 0
-            or _has_null_type(field.type)
+            or has_null_type(field.type)
             or (
                 _is_object_like(series.dtype)
                 and table[field.name].null_count == len(frame)
@@ -186,9 +161,7 @@ def _as_trained(
                 arrays[column] = _from_dtype(series)
         except MisfitError as error:
             raise UnsupportedColumn(column, str(error)) from error
-    undelivered = [name for name in output_types if name not in arrays]
-    if undelivered:
-        raise UnsupportedColumn(undelivered[0], "output_types declares it, but extract() does not return it")
+    check_delivered(list(arrays), output_types)
     return pa.table(arrays)
 
 
@@ -210,19 +183,7 @@ def _to_type(series: pd.Series[Any], wanted: pa.DataType) -> pa.Array:
         if series.isna().all():
             return pa.nulls(len(series), wanted)
         raise
-    if array.type == wanted:
-        return array
-    if array.null_count == len(array):
-        return pa.nulls(len(array), wanted)
-    if not _is_exact(array.type, wanted):
-        raise MisfitError(f"{array.type} is not cast to {wanted}")
-    try:
-        cast = array.cast(wanted)
-    except pa.ArrowInvalid as error:
-        raise MisfitError(f"it holds a value that does not fit {wanted}") from error
-    if pat.is_date32(wanted) and not cast.cast(array.type).equals(array):
-        raise MisfitError("it holds a time that is not midnight")
-    return cast
+    return cast_exactly(array, wanted)
 
 
 def _from_dtype(series: pd.Series[Any]) -> pa.Array:
@@ -270,46 +231,8 @@ def _canonical(array: pa.Array) -> pa.Array:
     return build(values, infer(values))
 
 
-def _is_exact(found: pa.DataType, wanted: pa.DataType) -> bool:
-    """Whether a cast that refuses values out of range can't change any other."""
-    if pat.is_integer(found) and pat.is_integer(wanted):
-        same_sign = pat.is_signed_integer(found) == pat.is_signed_integer(wanted)
-        return wanted.bit_width > found.bit_width and (same_sign or bool(pat.is_signed_integer(wanted)))
-    if pat.is_timestamp(found) and pat.is_timestamp(wanted) and found.tz != wanted.tz:
-        return False
-    for of_type in (pat.is_timestamp, pat.is_duration):
-        if of_type(found) and of_type(wanted):
-            return _UNITS.index(wanted.unit) >= _UNITS.index(found.unit)
-    return bool(
-        (pat.is_integer(found) and (pat.is_float64(wanted) or pat.is_decimal(wanted)))
-        or (pat.is_float32(found) and pat.is_float64(wanted))
-        or (pat.is_timestamp(found) and found.tz is None and pat.is_date32(wanted))
-        or (pat.is_string(found) and (pat.is_large_string(wanted) or pat.is_string_view(wanted)))
-    )
-
-
-def _check_names(frame: pd.DataFrame) -> None:
-    seen: set[str] = set()
-    names: Sequence[object] = frame.columns.tolist()
-    for name in names:
-        if not isinstance(name, str):
-            why = f"a column's name must be text, this one is {type(name).__name__}"
-            raise UnsupportedColumn(str(name), f"{why}: rename it")
-        if name in seen:
-            raise UnsupportedColumn(name, "two columns have this name: rename or drop one")
-        seen.add(name)
-    if not seen:
-        raise UnsupportedColumn("", "the frame has no columns")
-
-
 def _is_object_like(dtype: Any) -> bool:
     return dtype == _OBJECT or (isinstance(dtype, pd.CategoricalDtype) and len(dtype.categories) == 0)
-
-
-def _has_null_type(kind: pa.DataType) -> bool:
-    return bool(pat.is_null(kind)) or any(
-        _has_null_type(kind.field(index).type) for index in range(kind.num_fields)
-    )
 
 
 @lru_cache(maxsize=256)

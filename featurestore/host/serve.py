@@ -16,7 +16,7 @@ import gateway.app
 import services.catalog.app
 import services.extraction.app
 import services.realtime.app
-from featurestore.host.settings import Settings
+from featurestore.host.settings import Settings, git_environment
 from featurestore.model.peers import Catalog, Extraction, Realtime
 from featurestore.rpc.channels import open_channel
 from featurestore.rpc.remote_catalog import RemoteCatalog
@@ -126,7 +126,7 @@ async def _open_peers(wanted: list[str], settings: Settings, stack: AsyncExitSta
     extraction: Extraction
     if EXTRACTION in wanted:
         extraction = await stack.enter_async_context(
-            services.extraction.app.opened(settings.extraction, realtime)
+            services.extraction.app.opened(settings.extraction, realtime, git_environment())
         )
     else:
         extraction = RemoteExtraction(await channel(settings.peers.extraction), settings.peers.extraction)

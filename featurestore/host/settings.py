@@ -25,6 +25,11 @@ from services.realtime.app import RealtimeSettings
 
 PREFIX = "FEATURESTORE__"
 
+_GIT = (
+    "PATH", "HOME", "USER", "LANG", "LC_ALL", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR",
+    "http_proxy", "https_proxy", "all_proxy", "no_proxy",
+)  # fmt: skip
+
 
 class PeerSettings(BaseModel, frozen=True, extra="forbid"):
     """Where the services that do not run in this process are."""
@@ -100,11 +105,20 @@ def local_settings(folder: StoreFolder) -> Settings:
             ),
             "realtime": given.realtime.model_copy(update={"folder": folder.realtime}),
             "extraction": given.extraction.model_copy(
-                update={"folder": folder.warehouse, "git_schemes": "https,ssh,file"}
+                update={
+                    "folder": folder.warehouse,
+                    "git_schemes": "https,ssh,file",
+                    "git_networks": "0.0.0.0/0,::/0",  # who asks is who runs it: nothing is reached that they can't
+                }
             ),
             "gateway": given.gateway.model_copy(update={"folder": folder.gateway, "demo": True}),
         }
     )
+
+
+def git_environment() -> dict[str, str]:
+    """What reading git needs of the environment: ways to servers and to ssh's own files, and none of our settings."""
+    return {name: os.environ[name] for name in _GIT if name in os.environ}
 
 
 def names() -> Iterator[tuple[str, FieldInfo]]:
@@ -125,8 +139,8 @@ def page() -> str:
     rows = "\n".join(f"| `{name}` | {_default(info)} | {info.description} |" for name, info in names())
     return (
         "# Settings\n\n"
-        "All services read these environment variables at start, and nothing else; an unknown name is refused with the\n"
-        "nearest known one. Made by `make docs` from the code.\n\n"
+        "All services read these environment variables at start, and nothing else but what leads to git servers (`https_proxy`,\n"
+        "`no_proxy`, `SSL_CERT_FILE` and the like); an unknown name is refused with the nearest known one. Made by `make docs` from the code.\n\n"
         "| variable | default | what it does |\n| --- | --- | --- |\n"
         f"{rows}\n"
     )

@@ -2,13 +2,51 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from typing import Any, Literal, TypeAlias, get_args
 
 import pyarrow as pa
 
 from featurestore.model.query import Notes
 from featurestore.model.verifying import KeptReport
+
+Granularity: TypeAlias = Literal["rows", "key", "frame"]
+Kind: TypeAlias = Literal["pandas", "arrow", "polars", "sql"]
+
+
+@dataclass(frozen=True, slots=True)
+class Declarations:
+    """What holds for every run of a script, by its own word.
+
+    Attributes:
+        granularity: what one result depends on: `rows`, each row alone, so that rows may be cut into batches
+            anywhere; `key`, the rows of one index value, so that training runs it per value; `frame`, all rows.
+        pure: the same rows always give the same result, so that a result may be kept.
+        kind: what its rows come in.
+    """
+
+    granularity: Granularity = "frame"
+    pure: bool = False
+    kind: Kind = "pandas"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The three fields by name, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, found: object) -> Declarations:
+        """The inverse of `as_dict`, of what somebody may have forged.
+
+        Raises:
+            ValueError: it is anything else.
+        """
+        match found:
+            case {"granularity": str(granularity), "pure": bool(pure), "kind": str(kind), **more} if (
+                not more and granularity in get_args(Granularity) and kind in get_args(Kind)
+            ):
+                return cls(granularity, pure, kind)  # type: ignore[arg-type] # just looked at
+        raise ValueError("it is no set of declarations")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +57,14 @@ class EtlSource:
 
     Attributes:
         address: `git+https://host/org/repo.git@ref#path/to/file.py` or a GitHub or GitLab file link.
-        local_path: an absolute path on the caller's machine, with `text` as it is on disk there.
+        local_path: an absolute path on the caller's machine, with `text` as it is on disk there, and with it
+            `neighbours`: (path, text) of the files beside it that it imports, paths below its folder.
     """
 
     address: str = ""
     local_path: str = ""
     text: str = ""
+    neighbours: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +75,7 @@ class Provenance:
         repository: the address it is fetched from again, without credentials.
         ref: as the caller gave it; empty for HEAD.
         commit: 40 hex digits.
-        libraries: versions of python, pandas, pyarrow ... at the save.
+        libraries: versions of python, pandas, pyarrow, numpy, and of what else the script imported, at the save.
     """
 
     repository: str
@@ -50,12 +90,15 @@ class PinnedScript:
     """The code that runs: a blob, never "the branch".
 
     Attributes:
-        neighbours: (path, sha256) of the files beside it that it imports, sorted.
+        neighbours: (path, sha256) of the files beside it that it imports, sorted; paths below its folder, so that the
+            same code has the same identity wherever the folder lies.
+        declared: what the code says of itself, so no part of its identity.
     """
 
     blob_sha256: str
     provenance: Provenance
     neighbours: tuple[tuple[str, str], ...] = ()
+    declared: Declarations = field(default_factory=Declarations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +137,12 @@ class Etl:
     notes: Notes
     created_at: datetime
     names: tuple[str, ...] = ()
+    declared: Declarations = field(default_factory=Declarations)
     reports: tuple[KeptReport, ...] = ()
 
     @property
     def script(self) -> PinnedScript:
-        """What to run, with the place it was first found at."""
-        return PinnedScript(self.blob_sha256, self.provenances[0], self.neighbours)
+        """What to run, with the place it was first found at and the libraries of the last save."""
+        first, last = self.provenances[0], self.provenances[-1]
+        found = replace(first, libraries=last.libraries)
+        return PinnedScript(self.blob_sha256, found, self.neighbours, self.declared)

@@ -43,12 +43,16 @@ def encode(operations: Sequence[Operation]) -> bytes:
             case Remove(name, keys):
                 entries.append({"op": "remove", "table": name})
                 attachments.append(table_to_stream(keys))
-    header = json.dumps({"format": FORMAT, "operations": entries}).encode()
-    header += b" " * (-len(header) % _LENGTH_BYTES)  # Arrow wants the streams behind it aligned
-    parts = [header, *attachments]
-    return b"".join(
-        piece for part in parts for piece in (_prefix(part), part, bytes(-len(part) % _ALIGNMENT))
-    )
+    return _body(entries, attachments)
+
+
+def put_as_it_came(table: str, stream: bytes) -> bytes:
+    """The body of a frame that puts the rows of an Arrow IPC stream, which is kept as it is.
+
+    Args:
+        stream: of the columns and types that the table has; their nullability may be another.
+    """
+    return _body([{"op": "put", "table": table}], [stream])
 
 
 def decode(body: bytes) -> tuple[Operation, ...]:
@@ -106,6 +110,15 @@ def table_from_stream(stream: bytes | memoryview) -> pa.Table:
     """
     with pa.ipc.open_stream(pa.py_buffer(stream)) as reader:
         return reader.read_all()
+
+
+def _body(entries: list[dict[str, object]], attachments: list[bytes]) -> bytes:
+    header = json.dumps({"format": FORMAT, "operations": entries}).encode()
+    header += b" " * (-len(header) % _LENGTH_BYTES)  # Arrow wants the streams behind it aligned
+    parts = [header, *attachments]
+    return b"".join(
+        piece for part in parts for piece in (_prefix(part), part, bytes(-len(part) % _ALIGNMENT))
+    )
 
 
 def _prefix(part: bytes) -> bytes:

@@ -261,21 +261,33 @@ class Extraction(Protocol):
         ...
 
     async def extract_train(
-        self, form: QueryForm, at_least: Version, source: EtlSource | EtlRun, *, pin: bool
+        self,
+        form: QueryForm,
+        at_least: Version,
+        source: EtlSource | EtlRun,
+        *,
+        pin: bool,
+        index_key: tuple[str, ...] = (),
     ) -> TrainStream:
         """Run the query on the warehouse, then the ETL over all of its rows.
+
+        An ETL that declares granularity `rows` gets them in batches, in the query's order; one that declares `key` gets
+        the rows of one index value at a time, in the values' order, rows with a null in the key left out. Both run while
+        the result is read: what they raise then comes out of `batches`.
 
         Args:
             source: a script that is not saved, or a saved ETL.
             pin: the result is to be saved: the script must be committed and every output type decided.
+            index_key: columns of the query; needed for granularity `key`.
 
         Raises:
-            InvalidArgument: `ETL_ADDRESS`, `ETL_SOURCE`, `SQL_VALUE`.
+            InvalidArgument: `ETL_ADDRESS`, `ETL_SOURCE`, `SQL_VALUE`; for granularity `key` `MISSING_INDEX_KEY`,
+                `UNKNOWN_KEY_COLUMN`, `KEY_COLUMN_TWICE`, `KEY_TYPE`.
             NotFound: `ETL_SOURCE`.
             FailedPrecondition: `ETL_EXCEPTION`, `ETL_NO_FRAME`, `ETL_NOT_COMMITTED`, `ETL_OUTPUT_TYPE`,
                 `CONTRACT_UNDECIDED`, `CONTRACT_BROKEN`, `ETL_SOURCE`.
             DeadlineExceeded: `ETL_TIMEOUT`.
-            ResourceExhausted: `ETL_OUTPUT`.
+            ResourceExhausted: `ETL_OUTPUT`; `ETL_INPUT`: more rows than an ETL may get at once.
             PermissionDenied: `GIT_SCHEME`.
             Unavailable: `GIT_UNREACHABLE`, `WAREHOUSE_BEHIND`.
         """

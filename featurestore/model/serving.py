@@ -60,11 +60,33 @@ class KeyAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class LibraryDifference:
+    """A library that an ETL ran with, in another version than when it was saved.
+
+    Attributes:
+        name: as pip calls it; or `python`.
+        saved: the version at the last save; empty if the ETL did not import it then.
+        served: the version that ran.
+    """
+
+    name: str
+    saved: str
+    served: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.served} (saved with {self.saved or 'none'})"
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerInfo:
     """Which query, code, contract and data made an answer.
 
     Attributes:
         data_version: the answer shows at least this version; the lowest among the keys.
+        from_cache: all of the query's rows came from the answer cache.
+        features_from_cache: the ETL was not run, because it declares itself pure and what it made of these very rows
+            was kept.
+        library_differences: libraries that the ETL ran with in other versions than were recorded when it was saved.
     """
 
     query_id: str
@@ -73,6 +95,8 @@ class AnswerInfo:
     blob_sha256: str = ""
     contract_sha256: str = ""
     from_cache: bool = False
+    features_from_cache: bool = False
+    library_differences: tuple[LibraryDifference, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +143,17 @@ class TrainHead:
 
 
 @dataclass(slots=True)
+class Progress:
+    """How far a training result is, while it is read.
+
+    Attributes:
+        done_share: the part of the work that is behind the batches taken so far, 0 to 1; None while that is not known.
+    """
+
+    done_share: float | None = None
+
+
+@dataclass(slots=True)
 class TrainStream:
     """A training result on its way: the head is known, the batches come as they are computed.
 
@@ -127,12 +162,14 @@ class TrainStream:
             end-of-stream marker after they make an Arrow IPC stream. Whoever holds it reads to the end or closes it.
         script: for an ETL, what was run, ready to be pinned.
         undecided: for an ETL, output columns whose type its rows did not decide.
+        progress: told anew with each batch.
     """
 
     head: TrainHead
     batches: AsyncGenerator[bytes, None]
     script: PinnedScript | None = None
     undecided: tuple[str, ...] = ()
+    progress: Progress = field(default_factory=Progress)
 
 
 class Verdict(Enum):

@@ -10,6 +10,7 @@ from featurestore.model.serving import (
     AnswerInfo,
     Explanation,
     KeyAnswer,
+    LibraryDifference,
     Occurrence,
     Outcome,
     Verdict,
@@ -96,6 +97,11 @@ def answer_info_to_proto(info: AnswerInfo) -> pb.AnswerInfo:
         contract_sha256=info.contract_sha256,
         data_version=version_to_proto(info.data_version),
         from_cache=info.from_cache,
+        features_from_cache=info.features_from_cache,
+        library_differences=[
+            pb.LibraryDifference(name=each.name, saved=each.saved, served=each.served)
+            for each in info.library_differences
+        ],
     )
 
 
@@ -113,6 +119,10 @@ def answer_info_from_proto(message: pb.AnswerInfo) -> AnswerInfo:
         blob_sha256=message.blob_sha256,
         contract_sha256=message.contract_sha256,
         from_cache=message.from_cache,
+        features_from_cache=message.features_from_cache,
+        library_differences=tuple(
+            [LibraryDifference(each.name, each.saved, each.served) for each in message.library_differences]
+        ),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
@@ -43,6 +44,12 @@ def query_form_from_proto(message: pb.QueryForm) -> QueryForm:
     Raises:
         InvalidArgument: `MISSING_FIELD`, `BAD_ARROW`, `BAD_FIELD`.
     """
+    return _query_form(message.SerializeToString(deterministic=True))
+
+
+@functools.lru_cache(1_024)  # the same few forms come again and again, with every call that is served
+def _query_form(encoded: bytes) -> QueryForm:
+    message = pb.QueryForm.FromString(encoded)
     arrow = arrow_schema_from_proto(message, "arrow_schema")
     return QueryForm(
         message.sql,

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 import pyarrow as pa
 
 from featurestore.api.common.v1 import common_pb2 as pb
-from featurestore.model.etl import Etl, EtlSource, PinnedScript, Provenance
+from featurestore.model.errors import InvalidArgument
+from featurestore.model.etl import Declarations, Etl, EtlSource, PinnedScript, Provenance
 from featurestore.model.query import Column, Notes, OrderTerm, Query, QueryForm, Warned
 from featurestore.rpc.convert_table import schema_from_proto, schema_to_proto
 from featurestore.rpc.convert_verifying import kept_report_from_proto, kept_report_to_proto
@@ -140,12 +141,34 @@ def neighbours_from_proto(messages: Iterable[pb.Neighbour]) -> tuple[tuple[str, 
     return tuple((message.path, message.blob_sha256) for message in messages)
 
 
+def declarations_to_proto(declared: Declarations) -> pb.Declarations:
+    """What a script says of itself, on the wire."""
+    return pb.Declarations(granularity=declared.granularity, pure=declared.pure, kind=declared.kind)
+
+
+def declarations_from_proto(message: pb.Declarations) -> Declarations:
+    """What a script says of itself.
+
+    Raises:
+        InvalidArgument: `BAD_FIELD`.
+    """
+    try:
+        return Declarations.from_dict(
+            {"granularity": message.granularity, "pure": message.pure, "kind": message.kind}
+        )
+    except ValueError as error:
+        raise InvalidArgument(
+            "BAD_FIELD", "declared holds what no script can declare", field="declared"
+        ) from error
+
+
 def pinned_script_to_proto(script: PinnedScript) -> pb.PinnedScript:
     """The code that runs, on the wire."""
     return pb.PinnedScript(
         blob_sha256=script.blob_sha256,
         provenance=provenance_to_proto(script.provenance),
         neighbours=neighbours_to_proto(script.neighbours),
+        declared=declarations_to_proto(script.declared),
     )
 
 
@@ -160,6 +183,7 @@ def pinned_script_from_proto(message: pb.PinnedScript) -> PinnedScript:
         message.blob_sha256,
         provenance_from_proto(message.provenance),
         neighbours_from_proto(message.neighbours),
+        declarations_from_proto(message.declared) if message.HasField("declared") else Declarations(),
     )
 
 
@@ -175,6 +199,7 @@ def etl_to_proto(etl: Etl) -> pb.Etl:
         notes=notes_to_proto(etl.notes),
         create_time=timestamp_to_proto(etl.created_at),
         names=etl.names,
+        declared=declarations_to_proto(etl.declared),
         reports=[kept_report_to_proto(report) for report in etl.reports],
     )
 
@@ -198,6 +223,9 @@ def etl_from_proto(message: pb.Etl) -> Etl:
         notes=notes_from_proto(message.notes),
         created_at=timestamp_from_proto(message, "create_time"),
         names=tuple(message.names),
+        declared=declarations_from_proto(message.declared)
+        if message.HasField("declared")
+        else Declarations(),
         reports=tuple(kept_report_from_proto(report) for report in message.reports),
     )
 
@@ -205,7 +233,8 @@ def etl_from_proto(message: pb.Etl) -> Etl:
 def etl_source_to_proto(source: EtlSource) -> pb.EtlSource:
     """A script that is not saved yet, on the wire."""
     if source.local_path:
-        return pb.EtlSource(local=pb.LocalScript(path=source.local_path, text=source.text))
+        beside = [pb.LocalFile(path=path, text=text) for path, text in source.neighbours]
+        return pb.EtlSource(local=pb.LocalScript(path=source.local_path, text=source.text, neighbours=beside))
     return pb.EtlSource(address=source.address)
 
 
@@ -219,7 +248,8 @@ def etl_source_from_proto(message: pb.EtlSource) -> EtlSource:
     if message.HasField("local"):
         if not message.local.path:
             raise missing("LocalScript.path")
-        return EtlSource(local_path=message.local.path, text=message.local.text)
+        beside = tuple((file.path, file.text) for file in message.local.neighbours)
+        return EtlSource(local_path=message.local.path, text=message.local.text, neighbours=beside)
     if not message.address:
         raise missing("EtlSource.address")
     return EtlSource(address=message.address)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import grpc.aio
 
 from featurestore.api.extraction.v1 import extraction_pb2 as pb
@@ -13,6 +15,7 @@ from featurestore.model.serving import (
     AnswerFormat,
     EtlRun,
     ExtractionStatus,
+    Progress,
     TrainHead,
     TrainStream,
 )
@@ -61,24 +64,35 @@ class RemoteExtraction:
         request = pb.QueryTrainRequest(
             form=query_form_to_proto(form), at_least=version_to_proto(at_least), head_only=head_only
         )
-        replies = self._peer.stream(self._stub.QueryTrain, request, _batch_in, TRAINING_SECONDS)
+        progress = Progress()
+        replies = self._peer.stream(self._stub.QueryTrain, request, _batch_in(progress), TRAINING_SECONDS)
         head, _, _ = await replies.first(_head_in)
-        return TrainStream(head, replies)
+        return TrainStream(head, replies, progress=progress)
 
     async def extract_train(
-        self, form: QueryForm, at_least: Version, source: EtlSource | EtlRun, *, pin: bool
+        self,
+        form: QueryForm,
+        at_least: Version,
+        source: EtlSource | EtlRun,
+        *,
+        pin: bool,
+        index_key: tuple[str, ...] = (),
     ) -> TrainStream:
         """See `Extraction.extract_train`."""
         request = pb.ExtractTrainRequest(
-            form=query_form_to_proto(form), at_least=version_to_proto(at_least), pin=pin
+            form=query_form_to_proto(form),
+            at_least=version_to_proto(at_least),
+            pin=pin,
+            index_key=index_key,
         )
         if isinstance(source, EtlRun):
             request.saved.CopyFrom(etl_run_to_proto(source))
         else:
             request.source.CopyFrom(etl_source_to_proto(source))
-        replies = self._peer.stream(self._stub.ExtractTrain, request, _batch_in, TRAINING_SECONDS)
+        progress = Progress()
+        replies = self._peer.stream(self._stub.ExtractTrain, request, _batch_in(progress), TRAINING_SECONDS)
         head, script, undecided = await replies.first(_head_in)
-        return TrainStream(head, replies, script, undecided)
+        return TrainStream(head, replies, script, undecided, progress)
 
     async def run_etl(self, run: EtlRun, answer: Answer, answer_format: AnswerFormat) -> Answer:
         """See `Extraction.run_etl`."""
@@ -124,10 +138,14 @@ def _head_in(
     return train_head_from_proto(reply.head)
 
 
-def _batch_in(reply: pb.QueryTrainResponse | pb.ExtractTrainResponse) -> bytes:
-    if not reply.arrow_batch:
-        raise missing("arrow_batch")
-    return reply.arrow_batch
+def _batch_in(progress: Progress) -> Callable[[pb.QueryTrainResponse | pb.ExtractTrainResponse], bytes]:
+    def batch_in(reply: pb.QueryTrainResponse | pb.ExtractTrainResponse) -> bytes:
+        if not reply.arrow_batch:
+            raise missing("arrow_batch")
+        progress.done_share = reply.done_share if reply.HasField("done_share") else None
+        return reply.arrow_batch
+
+    return batch_in
 
 
 def _report_in(reply: pb.VerifyResponse) -> VerifyReport:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from featurestore.model import names, schema
-from featurestore.model.etl import Etl, EtlDraft, Provenance
+from featurestore.model.etl import Declarations, Etl, EtlDraft, Provenance
 from featurestore.model.names import Kind
 from featurestore.model.query import Column, Notes, OrderTerm, Query, QueryDraft, QueryForm, Warned
 from featurestore.model.table import Version
 from featurestore.model.verifying import Difference, KeptReport, VerifyReport
 from services.catalog.documents import (
+    DeclarationsPart,
     DifferencePart,
     EtlDocument,
     IndexKeyDocument,
@@ -102,6 +103,7 @@ def etl_document(draft: EtlDraft, id_key: bytes, now_us: int) -> EtlDocument:
         contract_arrow=schema.to_bytes(contract),
         provenance=_provenance_part(script.provenance),
         notes=_notes_part(draft.notes),
+        declared=DeclarationsPart(**script.declared.as_dict()),
     )
 
 
@@ -122,6 +124,7 @@ def etl(
         notes=_notes(document.notes),
         created_at=_time(document.created_at_us),
         names=labels,
+        declared=Declarations(**document.declared.model_dump()),
         reports=tuple(map(_report, reports)),
     )
 

@@ -13,6 +13,8 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, ConfigDict
 
 from featurestore.model import names
+from featurestore.model.etl import Granularity
+from featurestore.model.etl import Kind as KindOfEtl
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -60,6 +62,14 @@ class ProvenancePart(_Part):
         """Equal for equal provenances only."""
         libraries = [part for pair in self.libraries for part in pair]
         return names.content_key(self.repository, self.ref, self.commit, self.path, *libraries)
+
+
+class DeclarationsPart(_Part):
+    """What a script says of itself. The defaults are what scripts said before they could say anything."""
+
+    granularity: Granularity = "frame"
+    pure: bool = False
+    kind: KindOfEtl = "pandas"
 
 
 class Document(_Part):
@@ -126,6 +136,7 @@ class EtlDocument(Document):
     contract_arrow: bytes
     provenance: ProvenancePart
     notes: NotesPart
+    declared: DeclarationsPart = DeclarationsPart()
 
     @property
     def content(self) -> tuple[str, ...]:

@@ -40,7 +40,8 @@ async def _tried(worker: Worker) -> list[str]:
     counts, body = wire.encode_tables([table], table.schema)
     source = await asyncio.to_thread(_SCRIPT.read_text)
     header = {
-        "script": {"source": source, "path": _SCRIPT.name, "class_name": "Etl"},
+        "script": {"source": source, "path": _SCRIPT.name, "class_name": "Etl", "modules": {}},
+        "modules_allowed": [],
         "contract": None,
         "batches": counts,
         "output_bytes": _BODY_BYTES,

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from featurestore.etl import wire
+from featurestore.etl.declarations import Declarations
 from featurestore.model.schema import plain
 from services.extraction import contracts
 from services.extraction.worker_protocol import BadReply
@@ -46,7 +47,7 @@ def checked(
 
 
 def names(found: object) -> tuple[str, ...]:
-    """A list of column names.
+    """A list of names.
 
     Raises:
         BadReply: it is none.
@@ -55,5 +56,17 @@ def names(found: object) -> tuple[str, ...]:
         isinstance(found, list)
         and all(isinstance(each, str) and len(each) <= _LONGEST_NAME for each in found)
     ):
-        raise BadReply("its undecided columns are no list of names")
+        raise BadReply("what it lists are no names")
     return tuple(found)
+
+
+def declarations(found: object) -> Declarations:
+    """What a script declares of itself, which is its own word whatever it says.
+
+    Raises:
+        BadReply: it is none of what can be declared.
+    """
+    try:
+        return Declarations.from_dict(found)
+    except ValueError as error:
+        raise BadReply("its declarations can't be read") from error

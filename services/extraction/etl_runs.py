@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
+from featurestore.etl import imports
+from featurestore.etl.declarations import Declarations
 from featurestore.model import deadline
 from featurestore.model.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
 from featurestore.model.etl import EtlSource, PinnedScript, Provenance
 from featurestore.model.schema import plain, schema_sha256
-from featurestore.model.serving import Answer, AnswerFormat, EtlRun, KeyAnswer
+from featurestore.model.serving import Answer, AnswerFormat, AnswerInfo, EtlRun, KeyAnswer, LibraryDifference
 from featurestore.rpc.rows import encode_rows
 from services.extraction.blob_cache import BlobCache
+from services.extraction.bulk import EtlRows
 from services.extraction.contracts import require_decided
+from services.extraction.etl_inputs import EtlInputs
+from services.extraction.features_kept import Features, FeaturesKept, name_of
 from services.extraction.git_address import parse
 from services.extraction.git_fetch import GitSources
 from services.extraction.git_objects import FetchedScript
-from services.extraction.worker_types import EtlCode, EtlResult, WorkerLimits
+from services.extraction.worker_types import EtlCode, EtlModule, EtlResult, WorkerLimits
 from services.extraction.workers import WorkerPool
-
-log = logging.getLogger(__name__)
 
 _MANY_KEYS_BYTES = 3 * 2**20
 _ONE_KEY_BYTES = 64 * 2**20
@@ -53,8 +55,21 @@ class EtlRuns:
     """Finds the code of an ETL and runs it in the workers."""
 
     def __init__(
-        self, workers: WorkerPool, sources: GitSources, cache: BlobCache, limits: WorkerLimits | None = None
+        self,
+        workers: WorkerPool,
+        sources: GitSources,
+        cache: BlobCache,
+        limits: WorkerLimits | None = None,
+        *,
+        kept: FeaturesKept | None = None,
     ) -> None:
+        """Take the parts.
+
+        Args:
+            cache: of scripts.
+            kept: features of pure ETLs; None to keep none.
+        """
+        self._kept = kept or FeaturesKept(0)
         self._workers = workers
         self._sources = sources
         self._cache = cache
@@ -71,21 +86,21 @@ class EtlRuns:
             Unavailable: `GIT_UNREACHABLE`.
         """
         if isinstance(source, EtlRun):
-            text = await self._sources.load(source.script, self._cache)
-            script = source.script
-            return EtlCode(text, script.provenance.path, script.blob_sha256), script
+            return await self._sources.load(source.script, self._cache), source.script
         if bool(source.address) == bool(source.local_path):
             raise InvalidArgument(
                 "ETL_SOURCE", "etl names no script: give an address or a local path, not both"
             )
         if source.address:
             return await self._fetched(await self._sources.fetch(parse(source.address)), pin=pin)
+        beside = dict(source.neighbours)
+        _check(source.local_path, beside)
         if pin:
-            return await self._fetched(
-                await self._sources.head_of_path(source.local_path, source.text), pin=pin
-            )
+            found = await self._sources.head_of_path(source.local_path, source.text, beside)
+            return await self._fetched(found, pin=pin)
         sha256 = hashlib.sha256(source.text.encode()).hexdigest()
-        return EtlCode(source.text, source.local_path, sha256), None
+        modules = tuple(EtlModule.of(path, text) for path, text in sorted(beside.items()))
+        return EtlCode(source.text, source.local_path, sha256, modules=modules), None
 
     async def train(
         self,
@@ -105,19 +120,66 @@ class EtlRuns:
         Raises:
             FailedPrecondition: `CONTRACT_UNDECIDED`, `CONTRACT_BROKEN`, and what `WorkerPool.run` raises.
         """
-        result = await self._workers.run(
-            code,
-            [rows],
-            input_schema=rows.schema,
-            contract=contract,
-            deadline_seconds=_seconds(self._limits.training_seconds),
-        )
+        result = await self._over(code, rows.schema, [rows], contract)
         if pin:
             require_decided(result.undecided)
         if script is not None and contract is None:
-            provenance = replace(script.provenance, libraries=dict(result.libraries))
-            script = replace(script, provenance=provenance)
+            script = _ran_with(script, result.libraries, result.declared or script.declared)
         return TrainedEtl(result, script)
+
+    async def declared(self, code: EtlCode) -> Declarations:
+        """What a script declares of itself; raises as `WorkerPool.declared`."""
+        return await self._workers.declared(code, deadline_seconds=_seconds(self._limits.training_seconds))
+
+    async def train_in_parts(
+        self,
+        code: EtlCode,
+        script: PinnedScript | None,
+        inputs: Callable[[], Awaitable[EtlInputs]],
+        input_schema: pa.Schema,
+        contract: pa.Schema | None,
+        *,
+        pin: bool,
+    ) -> tuple[EtlRows, PinnedScript | None]:
+        """Run an ETL over training rows that come in parts; whoever holds the result reads it to the end or closes it.
+
+        Args:
+            inputs: opens them.
+            contract: of a saved ETL: each part is held to it.
+            pin: every output type has to be decided.
+
+        Returns: the rows, and what was run, ready to be pinned.
+
+        Raises:
+            FailedPrecondition: `CONTRACT_UNDECIDED`, `CONTRACT_BROKEN`, and what `WorkerPool.run` raises.
+        """
+        rows = await EtlRows.open(
+            inputs,
+            lambda tables, held_to: self._over(code, input_schema, tables, held_to),
+            input_schema=input_schema,
+            contract=contract,
+            workers=self._limits.training_workers,
+        )
+        try:
+            if pin:
+                require_decided(rows.undecided)
+            if script is not None and contract is None:
+                script = _ran_with(script, rows.libraries, await self.declared(code))
+        except BaseException:
+            await rows.close()
+            raise
+        return rows, script
+
+    async def _over(
+        self, code: EtlCode, input_schema: pa.Schema, inputs: Sequence[pa.Table], contract: pa.Schema | None
+    ) -> EtlResult:
+        return await self._workers.run(
+            code,
+            inputs,
+            input_schema=input_schema,
+            contract=contract,
+            deadline_seconds=_seconds(self._limits.training_seconds),
+        )
 
     async def tables(
         self, run: EtlRun, inputs: Sequence[pa.Table | pa.RecordBatch], *, clock: float | None = None
@@ -132,8 +194,36 @@ class EtlRuns:
             FailedPrecondition: `CONTRACT_BROKEN`, `ETL_EXCEPTION`, `ETL_NO_FRAME`, `ETL_SOURCE`.
             DeadlineExceeded: `ETL_TIMEOUT`.
         """
+        return (await self._served(run, inputs, clock=clock)).tables
+
+    async def serve(self, run: EtlRun, answer: Answer, answer_format: AnswerFormat) -> Answer:
+        """Run a saved ETL on served rows, once per found key; see `peers.Extraction.run_etl`.
+
+        The features of one key are kept if the ETL declares itself pure; of the same rows they are not made again.
+        """
+        name = None
+        if self._kept.enabled and len(answer.keys) == 1:
+            name = name_of(run, answer, answer_format)
+            if (kept := self._kept.get(name)) is not None:
+                info = replace(_served_info(run, answer, kept.library_differences), features_from_cache=True)
+                return Answer((kept.answer,), answer_format, kept.payload, info)
+        result = await self._served(run, served_batches(answer, _input_schema(run)))
+        payload = await _encoded(result.tables, plain(run.contract), answer_format)
+        _check_size(len(payload), len(result.tables))
+        keys = tuple(
+            KeyAnswer(key.outcome, table.num_rows)
+            for key, table in zip(answer.keys, result.tables, strict=True)
+        )
+        others = library_differences(run.script.provenance.libraries, result.libraries)
+        if name is not None and result.declared is not None and result.declared.pure:
+            self._kept.put(name, Features(keys[0], payload, others))
+        return Answer(keys, answer_format, payload, _served_info(run, answer, others))
+
+    async def _served(
+        self, run: EtlRun, inputs: Sequence[pa.Table | pa.RecordBatch], *, clock: float | None = None
+    ) -> EtlResult:
         code, _ = await self.code(run, pin=False)
-        result = await self._workers.run(
+        return await self._workers.run(
             code,
             inputs,
             input_schema=_input_schema(run),
@@ -141,36 +231,29 @@ class EtlRuns:
             deadline_seconds=_seconds(self._limits.serving_seconds * (1 if clock is None else _LEISURE)),
             clock=clock,
         )
-        return result.tables
-
-    async def serve(self, run: EtlRun, answer: Answer, answer_format: AnswerFormat) -> Answer:
-        """Run a saved ETL on served rows, once per found key; see `peers.Extraction.run_etl`."""
-        tables = await self.tables(run, served_batches(answer, _input_schema(run)))
-        payload = await _encoded(tables, plain(run.contract), answer_format)
-        _check_size(len(payload), len(tables))
-        return Answer(
-            keys=tuple(
-                KeyAnswer(key.outcome, table.num_rows) for key, table in zip(answer.keys, tables, strict=True)
-            ),
-            format=answer_format,
-            payload=payload,
-            info=replace(
-                answer.info,
-                etl_id=run.etl_id,
-                blob_sha256=run.script.blob_sha256,
-                contract_sha256=schema_sha256(run.contract),
-            ),
-        )
 
     async def _fetched(self, found: FetchedScript, *, pin: bool) -> tuple[EtlCode, PinnedScript]:
         if pin:
-            try:
-                await self._cache.put(found.source)
-            except OSError:  # no reason to refuse: it can be fetched again when it is served
-                log.exception("script %s could not be cached", found.blob_sha256)
+            await self._sources.keep(found, self._cache)
         provenance = Provenance(found.repository, found.ref, found.commit, found.path)
-        code = EtlCode(found.source, found.path, found.blob_sha256)
-        return code, PinnedScript(found.blob_sha256, provenance)
+        modules = tuple(EtlModule(file.source, file.path, file.blob_sha256) for file in found.neighbours)
+        code = EtlCode(found.source, found.path, found.blob_sha256, modules=modules)
+        beside = tuple((module.path, module.blob_sha256) for module in modules)
+        return code, PinnedScript(found.blob_sha256, provenance, beside)
+
+
+def _check(script: str, beside: Mapping[str, str]) -> None:
+    try:
+        imports.check_size(beside)
+        imports.check_names(beside)
+    except imports.Unusable as error:
+        raise InvalidArgument("ETL_SOURCE", f"{script!r} can't be run: {error}", path=script) from error
+
+
+def _ran_with(script: PinnedScript, libraries: Mapping[str, str], declared: Declarations) -> PinnedScript:
+    """The script, with the versions that it ran with and what it declares."""
+    provenance = replace(script.provenance, libraries=dict(libraries))
+    return replace(script, provenance=provenance, declared=declared)
 
 
 def served_batches(answer: Answer, expected: pa.Schema) -> list[pa.RecordBatch]:
@@ -193,6 +276,27 @@ def served_batches(answer: Answer, expected: pa.Schema) -> list[pa.RecordBatch]:
     if len(batches) != len(answer.keys):
         raise ValueError(f"an answer for {len(answer.keys)} keys came with {len(batches)} batches")
     return batches
+
+
+def _served_info(run: EtlRun, answer: Answer, others: tuple[LibraryDifference, ...]) -> AnswerInfo:
+    return replace(
+        answer.info,
+        etl_id=run.etl_id,
+        blob_sha256=run.script.blob_sha256,
+        contract_sha256=schema_sha256(run.contract),
+        library_differences=others,
+    )
+
+
+def library_differences(saved: Mapping[str, str], served: Mapping[str, str]) -> tuple[LibraryDifference, ...]:
+    """The libraries that run in other versions than were saved; none if nothing is known of one of the two."""
+    if not saved or saved == served:
+        return ()
+    return tuple(
+        LibraryDifference(name, saved.get(name, ""), version)
+        for name, version in sorted(served.items())
+        if saved.get(name) != version
+    )
 
 
 def _input_schema(run: EtlRun) -> pa.Schema:

@@ -26,10 +26,12 @@ from featurestore.model.serving import (
 from featurestore.model.table import Version
 from featurestore.model.verifying import VerifyReport
 from services.extraction.blob_cache import BlobCache
+from services.extraction.etl_inputs import opening
 from services.extraction.etl_runs import EtlRuns
+from services.extraction.features_kept import FeaturesKept
 from services.extraction.follower import Follower
 from services.extraction.git_fetch import GitSources
-from services.extraction.git_transport import GitSettings
+from services.extraction.git_settings import GitSettings
 from services.extraction.training import Messages, QueryRows, no_messages, table_messages, whole_table
 from services.extraction.verify import Verifier, check
 from services.extraction.verify_reading import Subject
@@ -58,6 +60,7 @@ class ExtractionService:
         workers: WorkerLimits | None = None,
         sandbox: Sandbox = Sandbox.SEALED,
         etl_input_bytes: int = 2 * 2**30,
+        etl_cache_bytes: int = 64 * 2**20,
         sample_seed: int | None = None,
     ) -> None:
         """Nothing is opened yet.
@@ -68,17 +71,23 @@ class ExtractionService:
             blob_folder: holds the scripts that were saved; None for `blobs` in the folder.
             sandbox: how scripts are kept from harm.
             etl_input_bytes: of training rows that one ETL may get.
+            etl_cache_bytes: of features that are kept for pure ETLs; 0 for none.
             sample_seed: of the keys that Verify picks; None for others each time.
         """
         self._realtime = realtime
         self._warehouse = Warehouse(folder, warehouse)
         self._follower = Follower(realtime, self._warehouse)
         self._workers = WorkerPool(workers, sandbox)
-        self._sources = GitSources(git)
+        self._sources = GitSources(git, folder / "fetches")
         self._etls = EtlRuns(
-            self._workers, self._sources, BlobCache(blob_folder or folder / "blobs"), workers
+            self._workers,
+            self._sources,
+            BlobCache(blob_folder or folder / "blobs"),
+            workers,
+            kept=FeaturesKept(etl_cache_bytes),
         )
         self._etl_input_bytes = etl_input_bytes
+        self._limits = workers or WorkerLimits()
         self._verifier = Verifier(
             realtime,
             self._follower,
@@ -118,22 +127,49 @@ class ExtractionService:
         if head_only:
             await rows.close()
             return TrainStream(head, no_messages())
-        return TrainStream(head, Messages(rows))
+        batches = Messages(rows)
+        return TrainStream(head, batches, progress=batches.progress)
 
     async def extract_train(
-        self, form: QueryForm, at_least: Version, source: EtlSource | EtlRun, *, pin: bool
+        self,
+        form: QueryForm,
+        at_least: Version,
+        source: EtlSource | EtlRun,
+        *,
+        pin: bool,
+        index_key: tuple[str, ...] = (),
     ) -> TrainStream:
-        """See `peers.Extraction`. The ETL has run when this returns; its rows are kept until they are read."""
+        """See `peers.Extraction`.
+
+        An ETL over the whole frame has run when this returns, and its rows are kept until they are read; one that may be
+        run in parts runs while it is read.
+        """
         code, script = await self._etls.code(source, pin=pin)
-        version = await self._up_to(at_least)
-        rows = await whole_table(self._warehouse, form, self._etl_input_bytes)
+        declared = await self._etls.declared(code)
         contract = source.contract if isinstance(source, EtlRun) else None
-        trained = await self._etls.train(code, script, rows, contract, pin=pin)
+        if declared.granularity == "frame":
+            version = await self._up_to(at_least)
+            rows = await whole_table(self._warehouse, form, self._etl_input_bytes)
+            trained = await self._etls.train(code, script, rows, contract, pin=pin)
+            return TrainStream(
+                TrainHead(trained.result.schema, version),
+                table_messages(trained.table),
+                script=trained.script,
+                undecided=trained.result.undecided,
+            )
+        inputs = opening(
+            self._warehouse,
+            form,
+            granularity=declared.granularity,
+            index_key=index_key,
+            limits=self._limits,
+            max_bytes=self._etl_input_bytes,
+        )
+        version = await self._up_to(at_least)
+        parts, script = await self._etls.train_in_parts(code, script, inputs, form.schema, contract, pin=pin)
+        batches = Messages(parts)
         return TrainStream(
-            TrainHead(trained.result.schema, version),
-            table_messages(trained.table),
-            script=trained.script,
-            undecided=trained.result.undecided,
+            TrainHead(parts.schema, version), batches, script, parts.undecided, batches.progress
         )
 
     async def run_etl(self, run: EtlRun, answer: Answer, answer_format: AnswerFormat) -> Answer:

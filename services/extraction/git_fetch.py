@@ -1,263 +1,167 @@
-"""ETL scripts out of git: no checkout, no git binary, nothing that blocks the event loop."""
+"""ETL scripts out of git: no checkout, no git binary, nothing that blocks the event loop or could harm this process."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import shlex
-import tempfile
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TypeVar
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
-
-from dulwich.errors import NotGitRepository
-from dulwich.objects import ObjectID
-from dulwich.refs import HEADREF, Ref
-from dulwich.repo import Repo
+from typing import Any
+from urllib.parse import quote
 
 from featurestore.model import deadline
-from featurestore.model.errors import FailedPrecondition, NotFound
+from featurestore.model.errors import BY_CODE, FailedPrecondition, Internal
 from featurestore.model.etl import PinnedScript
 from services.extraction.blob_cache import BlobCache
 from services.extraction.git_address import GitAddress, pinned
-from services.extraction.git_objects import Choice, FetchedScript, choose, commit_of, read_script
-from services.extraction.git_transport import (
-    BROKEN_ANSWER,
-    GitSettings,
-    Transfer,
-    download,
-    permit,
-    typed_errors,
-    unreachable,
-)
+from services.extraction.git_launcher import FetchDied, GitProcesses
+from services.extraction.git_objects import FetchedFile, FetchedScript
+from services.extraction.git_settings import GitSettings, permit
+from services.extraction.git_transport import unreachable
+from services.extraction.worker_types import EtlCode, EtlModule
 
 __all__ = ["FetchedScript", "GitSettings", "GitSources"]
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 
 class GitSources:
     """Reads files of git repositories.
 
-    dulwich blocks, so it works in threads of its own, at most `settings.threads` at a time; a fetch that
-    takes too long is answered for and then broken off.
+    Each time in a process of its own, at most `settings.processes` at a time; one that takes too long is killed.
     """
 
-    def __init__(self, settings: GitSettings | None = None) -> None:
+    def __init__(self, settings: GitSettings | None = None, folder: Path | None = None) -> None:
+        """Nothing is started before the first fetch.
+
+        Args:
+            folder: for what is being fetched, and for nothing else; None for a temporary one.
+        """
         self._settings = settings or GitSettings()
-        self._pool = ThreadPoolExecutor(self._settings.threads, thread_name_prefix="git")
-        self._transfers: set[Transfer] = set()
+        self._processes = GitProcesses(self._settings, folder)
 
     async def close(self) -> None:
-        """Break off what is being fetched and wait for the threads."""
-        for transfer in self._transfers:
-            transfer.abort()
-        await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
+        """Break off what is being fetched."""
+        await self._processes.close()
 
     async def fetch(self, address: GitAddress) -> FetchedScript:
-        """Resolve the address's ref and read its file.
+        """Resolve the address's ref and read its file, and those beside it that it imports.
 
         Only the commit itself is fetched, without history; all branches are, when the server gives a commit
         by its id in no other way.
 
         Raises:
-            PermissionDenied: `GIT_SCHEME` or `GIT_HOST`.
+            PermissionDenied: `GIT_SCHEME`, `GIT_HOST` or `GIT_NETWORK`.
             NotFound: `ETL_SOURCE`; its `what` is repository, ref or path.
-            FailedPrecondition: `ETL_SOURCE`: no regular file, not UTF-8, or too large.
+            FailedPrecondition: `ETL_SOURCE`: no regular file, not UTF-8, or too large; `GIT_SECRET`: the host's token or
+                key is not kept safe.
             InvalidArgument: `ETL_ADDRESS`: the ref is both a branch and a tag.
             ResourceExhausted: `GIT_TOO_LARGE`: the repository, not the script.
             Unavailable: `GIT_UNREACHABLE`, after `fetch_timeout_seconds` or the call's deadline at the latest.
+            Internal: `GIT_CRASH`: the process ended without an answer.
         """
-        permit(address.scheme, address.host, self._settings)
-        work = self._open if address.scheme == "file" else self._fetch
-        return await self._run(lambda transfer: work(address, transfer), address)
+        return await self._fetch(address, None)
 
-    async def head_of_path(self, path: str, text: str) -> FetchedScript:
+    async def head_of_path(self, path: str, text: str, neighbours: Mapping[str, str]) -> FetchedScript:
         """The committed twin of a local script, so that it can be pinned.
 
         Args:
             path: absolute, on this machine; symbolic links are followed first.
             text: the script as it is on disk, byte for byte (read without newline translation).
+            neighbours: the files beside it that it imports, likewise: path below its folder -> text.
 
         Raises:
             FailedPrecondition: `ETL_NOT_COMMITTED` when HEAD of the enclosing repository does not hold exactly
-                these bytes at this path. Bytes are compared: a checkout that git filtered (autocrlf, eol,
+                these bytes at these paths, naming the one that differs. Bytes are compared: a checkout that git filtered (autocrlf, eol,
                 LFS) differs from what is committed, and the message says so.
             PermissionDenied: `GIT_SCHEME`: this store has no business on the caller's disk.
         """
         permit("file", "", self._settings)
-        address = GitAddress(f"file://{quote(path)}", "", "")
-        return await self._run(lambda _: self._head_of(path, text), address)
+        request = {"path": path, "text": text, "neighbours": dict(neighbours)}
+        return await self._ask(request, GitAddress(f"file://{quote(path)}", "", ""))
 
-    async def load(self, script: PinnedScript, cache: BlobCache) -> str:
-        """The text of a saved script: from the cache, else from its repository and into the cache.
+    async def load(self, script: PinnedScript, cache: BlobCache) -> EtlCode:
+        """A saved script: from the cache, else from its repository and into the cache.
 
         Raises:
             FailedPrecondition: `ETL_SOURCE`: the repository holds other bytes there than were saved.
-            FeatureStoreError: as `fetch`, when the cache does not have it.
+            FeatureStoreError: as `fetch`, when the cache does not have all of it.
         """
-        text = await cache.get(script.blob_sha256)
-        if text is not None:
-            return text
-        origin = script.provenance
-        found = await self.fetch(pinned(origin.repository, origin.commit, origin.path))
-        if found.blob_sha256 != script.blob_sha256:
-            raise FailedPrecondition(
-                "ETL_SOURCE",
-                f"{origin.path!r} in {origin.repository} at {origin.commit[:12]} is not the script that was saved: "
-                f"its SHA-256 is {found.blob_sha256[:12]}..., saved was {script.blob_sha256[:12]}...; save the ETL anew",
-                what="blob",
-                repository=origin.repository,
-                path=origin.path,
-                commit=origin.commit,
-                saved_sha256=script.blob_sha256,
-                found_sha256=found.blob_sha256,
-            )
+        pins = [(script.provenance.path, script.blob_sha256), *script.neighbours]
+        texts = [text for _, sha256 in pins if (text := await cache.get(sha256)) is not None]
+        if len(texts) < len(pins):
+            found = await self._from_its_commit(script)
+            texts = [found.source, *(file.source for file in found.neighbours)]
+            await self.keep(found, cache)
+        modules = tuple(
+            EtlModule(text, path, sha256)
+            for text, (path, sha256) in zip(texts[1:], script.neighbours, strict=True)
+        )
+        return EtlCode(texts[0], script.provenance.path, script.blob_sha256, modules=modules)
+
+    async def keep(self, script: FetchedScript, cache: BlobCache) -> None:
+        """Put a script and its neighbours into the cache, if that can be."""
         try:
-            await cache.put(found.source)
-        except OSError:  # a full disk is no reason not to serve what is at hand
+            for text in (script.source, *(file.source for file in script.neighbours)):
+                await cache.put(text)
+        except OSError:  # a full disk is no reason not to serve what is at hand: it can be fetched again
             log.exception("script %s could not be cached", script.blob_sha256)
-        return found.source
 
-    async def _run(self, work: Callable[[Transfer], T], address: GitAddress) -> T:
-        """Run in the pool, and answer within the timeout whatever the thread does."""
+    async def _from_its_commit(self, script: PinnedScript) -> FetchedScript:
+        """What was saved, in the order it was saved in."""
+        origin = script.provenance
+        address = pinned(origin.repository, origin.commit, origin.path)
+        found = await self._fetch(address, [path for path, _ in script.neighbours])
+        beside = {file.path: file for file in found.neighbours}
+        found = replace(found, neighbours=tuple(beside[path] for path, _ in script.neighbours))
+        pins = [(origin.path, script.blob_sha256, found.blob_sha256)]
+        pins += [(path, sha256, beside[path].blob_sha256) for path, sha256 in script.neighbours]
+        for path, saved, now in pins:
+            if saved != now:
+                raise FailedPrecondition(
+                    "ETL_SOURCE",
+                    f"{path!r} in {origin.repository} at {origin.commit[:12]} is not what was saved: "
+                    f"its SHA-256 is {now[:12]}..., saved was {saved[:12]}...; save the ETL anew",
+                    what="blob",
+                    repository=origin.repository,
+                    path=path,
+                    commit=origin.commit,
+                    saved_sha256=saved,
+                    found_sha256=now,
+                )
+        return found
+
+    async def _fetch(self, address: GitAddress, neighbours: list[str] | None) -> FetchedScript:
+        permit(address.scheme, address.host, self._settings)
+        return await self._ask({"address": asdict(address), "neighbours": neighbours}, address)
+
+    async def _ask(self, request: dict[str, Any], address: GitAddress) -> FetchedScript:
         seconds = min(self._settings.fetch_timeout_seconds, deadline.remaining_or(float("inf")))
-        transfer = Transfer()
-
-        def guarded() -> T:
-            with typed_errors(address, transfer):
-                return work(transfer)
-
-        self._transfers.add(transfer)
         try:
             async with asyncio.timeout(seconds):
-                return await asyncio.wrap_future(self._pool.submit(guarded))
+                reply = await self._processes.ask(request)
         except TimeoutError as error:
             raise unreachable(address, f"no answer within {seconds:.3g} s") from error
-        finally:
-            transfer.abort()
-            self._transfers.discard(transfer)
-
-    def _fetch(self, address: GitAddress, transfer: Transfer) -> FetchedScript:
-        with (
-            tempfile.TemporaryDirectory(prefix="featurestore-git-") as folder,
-            closing(Repo.init_bare(folder)) as repo,
-        ):
-            choice = self._download(address, repo, transfer)
-            return read_script(
-                repo.object_store,
-                choice,
-                address,
-                max_bytes=self._settings.max_script_bytes,
-                left_out=f"it is larger than the {self._settings.max_script_bytes} bytes that are allowed",
-            )
-
-    def _download(self, address: GitAddress, repo: Repo, transfer: Transfer) -> Choice:
-        chosen: Choice | None = None
-
-        def the_commit(refs: Mapping[Ref, ObjectID]) -> list[ObjectID]:
-            nonlocal chosen
-            chosen = choose(address, refs)
-            return [chosen.object_id]
-
-        def everything(refs: Mapping[Ref, ObjectID]) -> list[ObjectID]:
-            return sorted(set(refs.values()))
-
-        try:
-            download(address, repo, the_commit, depth=1, settings=self._settings, transfer=transfer)
-        except BROKEN_ANSWER:
-            if chosen is None or chosen.advertised or transfer.aborted:
-                raise
-            # Servers before protocol 2 hang up on a commit id that no ref points to.
-            download(address, repo, everything, depth=None, settings=self._settings, transfer=transfer)
-        return chosen or choose(address, {})  # an empty repository's server names no refs at all
-
-    def _open(self, address: GitAddress, _: Transfer) -> FetchedScript:
-        with closing(Repo(unquote(urlsplit(address.url).path))) as repo:
-            choice = choose(address, repo.get_refs())
-            return read_script(
-                repo.object_store,
-                choice,
-                address,
-                max_bytes=self._settings.max_script_bytes,
-                left_out="its content is missing from the repository (a partial clone?): run `git fsck` there",
-            )
-
-    def _head_of(self, given: str, text: str) -> FetchedScript:
-        path = Path(os.path.realpath(given))
-        try:
-            repo = Repo.discover(path.parent)
-        except NotGitRepository as error:
-            why = "it is in no git repository"
-            raise _not_committed(path, why, path.parent, path.name, before="git init") from error
-        with closing(repo):
-            root = Path(os.path.realpath(repo.path))
-            if repo.bare or not path.is_relative_to(root):
-                raise _not_committed(
-                    path, f"the repository {root} has no such file checked out", root, path.name
-                )
-            relative = path.relative_to(root).as_posix()
-            head = repo.get_refs().get(HEADREF)
-            commit = head and commit_of(repo.object_store, head)
-            if not commit:
-                raise _not_committed(path, "its repository has no commit yet", root, relative)
-            commit_id = commit.id.decode()
-            address = GitAddress(f"file://{quote(str(root))}", commit_id, relative)
-            try:
-                committed = read_script(
-                    repo.object_store,
-                    Choice("", relative, commit.id, advertised=True),
-                    address,
-                    max_bytes=self._settings.max_script_bytes,
-                    left_out="its content is missing from the repository (a partial clone?): run `git fsck` there",
-                )
-            except NotFound as error:
-                why = f"HEAD ({commit_id[:12]}) does not hold it"
-                raise _not_committed(path, why, root, relative) from error
-            if committed.source != text:
-                why = f"it differs from HEAD ({commit_id[:12]})"
-                if committed.source.replace("\r\n", "\n") == text.replace("\r\n", "\n"):
-                    why += (
-                        " in its line endings only, and bytes are compared: switch git's autocrlf or eol "
-                        "conversion off for it (`*.py -text` in .gitattributes)"
-                    )
-                raise _not_committed(path, why, root, relative)
-            return _with_origin(committed, repo)
+        except FetchDied as error:
+            if self._processes.closed:
+                raise unreachable(address, "this service is being shut down") from error
+            log.exception("the process that fetched %s ended without an answer", address.repository)
+            raise _crashed(address) from error
+        if "refused" in reply:
+            refused = reply["refused"]
+            raise BY_CODE[refused["code"]](refused["reason"], refused["message"], **refused["details"])
+        if "bug" in reply:
+            log.error("fetching %s failed by a fault of ours:\n%s", address.repository, reply["bug"])
+            raise _crashed(address)
+        script = reply["script"]
+        beside = tuple(FetchedFile(**file) for file in script.pop("neighbours"))
+        return FetchedScript(**script, neighbours=beside)
 
 
-def _with_origin(script: FetchedScript, repo: Repo) -> FetchedScript:
-    try:
-        url = repo.get_config().get((b"remote", b"origin"), b"url").decode()
-    except KeyError:
-        return script
-    return replace(script, origin=_without_credentials(url))
-
-
-def _without_credentials(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme in ("http", "https"):
-        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
-    if parts.scheme and ":" in parts.netloc.rpartition("@")[0]:
-        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-    return url
-
-
-def _not_committed(
-    path: Path, why: str, root: Path, relative: str, *, before: str = ""
-) -> FailedPrecondition:
-    file = shlex.quote(relative)
-    steps = ([before] if before else []) + [f"git add {file}", f"git commit -m 'ETL' {file}"]
-    todo = f"cd {shlex.quote(str(root))} && " + " && ".join(steps)
-    return FailedPrecondition(
-        "ETL_NOT_COMMITTED",
-        f"the ETL {str(path)!r} can't be saved: {why}; a saved ETL is pinned to a commit, so run `{todo}` and save again",
-        path=path,
-        todo=todo,
+def _crashed(address: GitAddress) -> Internal:
+    return Internal(
+        "GIT_CRASH",
+        f"the process that read {address.repository} ended without an answer; see the server's log",
+        repository=address.repository,
     )

@@ -6,21 +6,37 @@ import difflib
 import hashlib
 import re
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import NoReturn
 
+from dulwich.errors import GitProtocolError
 from dulwich.object_store import BaseObjectStore
 from dulwich.objects import S_ISGITLINK, Blob, Commit, ObjectID, Tag, Tree
 from dulwich.refs import HEADREF, LOCAL_BRANCH_PREFIX, LOCAL_TAG_PREFIX, Ref
 
+from featurestore.etl import imports
 from featurestore.model.errors import FailedPrecondition, InvalidArgument, NotFound
 from services.extraction.git_address import GitAddress, is_commit_id
 
 _REGULAR = {0o100644, 0o100755}
 _ABBREVIATED = re.compile(r"[0-9a-f]{7,39}")
 _LOOKED_AT = 5_000  # files of a commit that are considered for "the closest are"
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedFile:
+    """A file beside a script.
+
+    Attributes:
+        path: below the script's folder.
+        source: its text, byte for byte.
+        blob_sha256: of its bytes, 64 hex digits.
+    """
+
+    path: str
+    source: str
+    blob_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +52,7 @@ class FetchedScript:
         blob_sha256: of the file's bytes, 64 hex digits: this is what is pinned.
         blob_sha1: git's own name of the blob, 40 hex digits.
         origin: for a local script, the URL of the remote `origin` without credentials, if it has one.
+        neighbours: the files beside it that it imports, sorted by path.
     """
 
     repository: str
@@ -46,6 +63,7 @@ class FetchedScript:
     blob_sha256: str
     blob_sha1: str
     origin: str = ""
+    neighbours: tuple[FetchedFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +79,19 @@ class Choice:
     path: str
     object_id: ObjectID
     advertised: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is read of a store.
+
+    Attributes:
+        max_bytes: of one file.
+        left_out: why a blob may be missing from the store, for the message.
+    """
+
+    max_bytes: int
+    left_out: str
 
 
 def choose(address: GitAddress, refs: Mapping[Ref, ObjectID]) -> Choice:
@@ -103,57 +134,145 @@ def choose(address: GitAddress, refs: Mapping[Ref, ObjectID]) -> Choice:
     )
 
 
-def read_script(
-    store: BaseObjectStore, choice: Choice, address: GitAddress, *, max_bytes: int, left_out: str
-) -> FetchedScript:
-    """Read the file out of the object store.
+class CommitFiles:
+    """The files of one commit, as far as they may be used."""
 
-    Args:
-        store: holds the chosen commit and its trees.
-        choice: from `choose`.
-        address: where the store's objects come from.
-        max_bytes: the largest script that is read.
-        left_out: why a blob may be missing from the store, for the message.
+    def __init__(self, store: BaseObjectStore, choice: Choice, address: GitAddress, limits: Limits) -> None:
+        """Find the commit.
 
-    Raises:
-        NotFound: `ETL_SOURCE`: the commit or path does not exist.
-        FailedPrecondition: `ETL_SOURCE`: it exists, but is no regular file of at most `max_bytes` of UTF-8.
-    """
-    repository = address.repository
-    commit = commit_of(store, choice.object_id)
-    if commit is None:
-        raise NotFound(
+        Args:
+            store: holds the chosen commit and its trees.
+            address: where the store's objects come from.
+
+        Raises:
+            NotFound: `ETL_SOURCE`: there is no such commit.
+        """
+        commit = commit_of(store, choice.object_id)
+        self._repository = address.repository
+        if commit is None:
+            raise NotFound(
+                "ETL_SOURCE",
+                f"ref missing in {self._repository}: there is no commit {choice.ref!r}, or none that a branch or tag leads to",
+                what="ref",
+                repository=self._repository,
+                ref=choice.ref,
+            )
+        self._store = store
+        self._commit = commit
+        self._choice = choice
+        self._limits = limits
+
+    def script(self, neighbours: Sequence[str] | None = None) -> FetchedScript:
+        """The script that was chosen, with the files beside it that it imports.
+
+        Args:
+            neighbours: which these are, below the script's folder; None to find out.
+
+        Raises:
+            NotFound: `ETL_SOURCE`: a path does not exist.
+            FailedPrecondition: `ETL_SOURCE`: it exists, but is no regular file of UTF-8 within the limits.
+        """
+        path = self._choice.path
+        found = self._find(path)
+        if found is None:
+            raise self._missing(path)
+        source = self._text(path, *found)
+        folder = path.rpartition("/")[0]
+        beside = f"{folder}/" if folder else ""
+
+        def read(below: str) -> str | None:
+            found = self._find(beside + below)
+            return None if found is None else self._text(beside + below, *found)
+
+        if neighbours is None:
+            try:
+                files = imports.neighbours(source, read)
+                imports.check_names(files)
+            except imports.Unusable as error:
+                raise self._unusable(path, str(error)) from error
+        else:
+            files = {}
+            for below in neighbours:
+                text = read(below)
+                if text is None:
+                    raise self._missing(beside + below)
+                files[below] = text
+        return FetchedScript(
+            repository=self._repository,
+            ref=self._choice.ref,
+            commit=self._commit.id.decode(),
+            path=path,
+            source=source,
+            blob_sha256=_sha256(source),
+            blob_sha1=found[1].decode(),
+            neighbours=tuple(FetchedFile(each, text, _sha256(text)) for each, text in sorted(files.items())),
+        )
+
+    def _find(self, path: str) -> tuple[int, ObjectID] | None:
+        """Mode and id of what a path leads to; None if there is nothing."""
+        object_id: ObjectID = self._commit.tree
+        mode: int = stat.S_IFDIR
+        parts = path.split("/")
+        for depth, part in enumerate(parts):
+            here = "/".join(parts[:depth])
+            if stat.S_ISREG(mode) and path != self._choice.path:
+                return None  # such as a file `pandas` beside the script, which hinders no import
+            if not stat.S_ISDIR(mode):
+                raise self._unusable(path, f"{here!r} is {_what(mode)}, not a folder")
+            if object_id not in self._store:
+                raise GitProtocolError(f"what it sends lacks the folder {here!r}")
+            tree = self._store[object_id]
+            if not isinstance(tree, Tree) or part.encode() not in tree:
+                return None
+            mode, object_id = tree[part.encode()]
+        return mode, object_id
+
+    def _text(self, path: str, mode: int, blob_id: ObjectID) -> str:
+        if mode not in _REGULAR:
+            raise self._unusable(path, f"it is {_what(mode)}, not a regular file")
+        if blob_id not in self._store:
+            raise self._unusable(path, self._limits.left_out)
+        blob = self._store[blob_id]
+        if not isinstance(blob, Blob):
+            raise self._unusable(path, "its tree entry does not lead to a file")
+        content = blob.as_raw_string()
+        if len(content) > self._limits.max_bytes:
+            raise self._unusable(path, f"it has {len(content)} bytes, {self._limits.max_bytes} are allowed")
+        try:
+            return content.decode()
+        except UnicodeDecodeError as error:
+            raise self._unusable(path, f"it is not UTF-8 (byte {error.start}): save it as UTF-8") from error
+
+    def _missing(self, path: str) -> NotFound:
+        try:
+            files = [
+                entry.path.decode(errors="replace")
+                for entry in islice(self._store.iter_tree_contents(self._commit.tree), _LOOKED_AT)
+                if entry.mode in _REGULAR
+            ]
+        except KeyError as error:
+            raise GitProtocolError("what it sends lacks a folder") from error
+        scripts = [file for file in files if file.endswith(".py")] or files
+        return NotFound(
             "ETL_SOURCE",
-            f"ref missing in {repository}: there is no commit {choice.ref!r}, or none that a branch or tag leads to",
-            what="ref",
-            repository=repository,
-            ref=choice.ref,
+            f"path missing in {self._repository} at {self._commit.id.decode()[:12]}: there is no {path!r}; "
+            f"{_closest(path, scripts)}",
+            what="path",
+            repository=self._repository,
+            path=path,
+            commit=self._commit.id.decode(),
         )
-    commit_id = commit.id.decode()
-    blob_id = _find(store, commit, choice.path, repository)
-    if blob_id not in store:
-        _unusable(choice.path, repository, commit_id, left_out)
-    blob = store[blob_id]
-    if not isinstance(blob, Blob):
-        _unusable(choice.path, repository, commit_id, "its tree entry does not lead to a file")
-    content = blob.as_raw_string()
-    if len(content) > max_bytes:
-        _unusable(choice.path, repository, commit_id, f"it has {len(content)} bytes, {max_bytes} are allowed")
-    try:
-        source = content.decode()
-    except UnicodeDecodeError as error:
-        _unusable(
-            choice.path, repository, commit_id, f"it is not UTF-8 (byte {error.start}): save it as UTF-8"
+
+    def _unusable(self, path: str, why: str) -> FailedPrecondition:
+        commit = self._commit.id.decode()
+        return FailedPrecondition(
+            "ETL_SOURCE",
+            f"{path!r} in {self._repository} at {commit[:12]} can't be run: {why}",
+            what="path",
+            repository=self._repository,
+            path=path,
+            commit=commit,
         )
-    return FetchedScript(
-        repository=repository,
-        ref=choice.ref,
-        commit=commit_id,
-        path=choice.path,
-        source=source,
-        blob_sha256=hashlib.sha256(content).hexdigest(),
-        blob_sha1=blob_id.decode(),
-    )
 
 
 def commit_of(store: BaseObjectStore, object_id: ObjectID) -> Commit | None:
@@ -185,37 +304,6 @@ def _named(ref: str, refs: Mapping[Ref, ObjectID]) -> ObjectID | None:
     return branch or tag
 
 
-def _find(store: BaseObjectStore, commit: Commit, path: str, repository: str) -> ObjectID:
-    object_id: ObjectID = commit.tree
-    mode: int = stat.S_IFDIR
-    parts = path.split("/")
-    for depth, part in enumerate(parts):
-        here = "/".join(parts[:depth])
-        if not stat.S_ISDIR(mode):
-            _unusable(path, repository, commit.id.decode(), f"{here!r} is {_what(mode)}, not a folder")
-        tree = store[object_id]
-        if not isinstance(tree, Tree) or part.encode() not in tree:
-            files = [
-                entry.path.decode(errors="replace")
-                for entry in islice(store.iter_tree_contents(commit.tree), _LOOKED_AT)
-                if entry.mode in _REGULAR
-            ]
-            scripts = [file for file in files if file.endswith(".py")] or files
-            raise NotFound(
-                "ETL_SOURCE",
-                f"path missing in {repository} at {commit.id.decode()[:12]}: there is no {path!r}; "
-                f"{_closest(path, scripts)}",
-                what="path",
-                repository=repository,
-                path=path,
-                commit=commit.id.decode(),
-            )
-        mode, object_id = tree[part.encode()]
-    if mode not in _REGULAR:
-        _unusable(path, repository, commit.id.decode(), f"it is {_what(mode)}, not a regular file")
-    return object_id
-
-
 def _what(mode: int) -> str:
     if stat.S_ISLNK(mode):
         return "a symbolic link"
@@ -224,15 +312,8 @@ def _what(mode: int) -> str:
     return "a submodule" if S_ISGITLINK(mode) else f"a file (mode {mode:o})"
 
 
-def _unusable(path: str, repository: str, commit: str, why: str) -> NoReturn:
-    raise FailedPrecondition(
-        "ETL_SOURCE",
-        f"{path!r} in {repository} at {commit[:12]} can't be an ETL script: {why}",
-        what="path",
-        repository=repository,
-        path=path,
-        commit=commit,
-    )
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _short(ref: bytes) -> str:

@@ -1,14 +1,18 @@
-"""Fetching with dulwich under limits: which servers may be asked, for how long, for how many bytes."""
+"""Fetching with dulwich under limits: whom a connection may reach, with what secret, for how many bytes.
+
+All of it blocks, and all of it runs in a process of its own (`git_process`), which is killed when its time is over.
+"""
 
 from __future__ import annotations
 
+import errno
+import mmap
+import shlex
 import socket
-import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import IO, Any
+from contextlib import contextmanager
+from typing import Any, BinaryIO
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import urllib3
@@ -18,8 +22,6 @@ from dulwich.client import (
     HTTPUnauthorized,
     SSHGitClient,
     StrangeHostname,
-    SubprocessSSHVendor,
-    SubprocessWrapper,
     default_urllib3_manager,
 )
 from dulwich.errors import (
@@ -31,17 +33,20 @@ from dulwich.errors import (
     WrongObjectException,
 )
 from dulwich.objects import ObjectID
-from dulwich.protocol import Protocol
+from dulwich.pack import UnresolvedDeltas
 from dulwich.refs import Ref
 from dulwich.repo import Repo
 
 from featurestore.model.errors import (
     NotFound,
-    PermissionDenied,
     ResourceExhausted,
     Unavailable,
 )
 from services.extraction.git_address import GitAddress
+from services.extraction.git_network import addresses_of
+from services.extraction.git_pack import PackTooLarge, measure
+from services.extraction.git_secrets import Token, key_options, token_for
+from services.extraction.git_settings import GitSettings, permit
 
 BROKEN_ANSWER = (
     GitProtocolError,
@@ -49,6 +54,7 @@ BROKEN_ANSWER = (
     ChecksumMismatch,
     ApplyDeltaError,
     WrongObjectException,
+    UnresolvedDeltas,
     AssertionError,  # dulwich asserts what a server should have sent
     ValueError,
     OSError,
@@ -58,90 +64,13 @@ BROKEN_ANSWER = (
 """What dulwich raises when the other side is gone, refuses, or is no git server."""
 
 _SMART = "application/x-git-"
+_SSH_PORT = 22
 _NO_REPOSITORY = (
     "repository not found",
     "not appear to be a git repository",
     "not exist",
     "could not be found",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class GitSettings:
-    """What may be fetched, and how much of it.
-
-    Attributes:
-        schemes: of `https`, `ssh`, `file`, `http`. `file` also lets local scripts be saved.
-        hosts: the only hosts to ask, in lower case; None for any.
-        fetch_timeout_seconds: for one fetch, waiting for a free thread included.
-        max_script_bytes: the largest script.
-        max_pack_bytes: what a server may send for one fetch, compressed.
-        threads: fetches at a time.
-        ssh_command: how ssh is started; keys, known hosts and ports go here or into ssh's own config.
-    """
-
-    schemes: frozenset[str] = frozenset({"https", "ssh"})
-    hosts: frozenset[str] | None = None
-    fetch_timeout_seconds: float = 30.0
-    max_script_bytes: int = 2**20
-    max_pack_bytes: int = 256 * 2**20
-    threads: int = 4
-    ssh_command: str = "ssh -o BatchMode=yes"
-
-
-def permit(scheme: str, host: str, settings: GitSettings) -> None:
-    """The one place that decides whether a server may be asked. Redirects pass through here, too.
-
-    Raises:
-        PermissionDenied: `GIT_SCHEME` or `GIT_HOST`, naming the setting.
-    """
-    if scheme not in settings.schemes:
-        allowed = ", ".join(sorted(settings.schemes)) or "none"
-        raise PermissionDenied(
-            "GIT_SCHEME",
-            f"'git+{scheme}' addresses are not allowed here (allowed: {allowed}): use another address, "
-            "or have the operator add it to the extraction setting git.schemes",
-            scheme=scheme,
-            setting="git.schemes",
-        )
-    if settings.hosts is not None and scheme != "file" and host not in settings.hosts:
-        raise PermissionDenied(
-            "GIT_HOST",
-            f"ETLs are not fetched from {host!r}: have the operator add it to the extraction setting git.hosts",
-            host=host,
-            setting="git.hosts",
-        )
-
-
-class Transfer:
-    """One fetch, as a handle for the event loop: the fetching thread blocks, and this breaks it off."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._connections: list[tuple[Callable[[], None], Callable[[], None]]] = []
-        self.aborted = False
-
-    def track(self, stop: Callable[[], None], close: Callable[[], None]) -> None:
-        """Register a connection: `stop` ends a read that blocks another thread, `close` frees it."""
-        with self._lock:
-            self._connections.append((stop, close))
-            if self.aborted:
-                stop()
-
-    def abort(self) -> None:
-        """Make the fetch fail soon; from any thread, any number of times."""
-        with self._lock:
-            self.aborted = True
-            for stop, _ in self._connections:
-                stop()
-
-    def close(self) -> None:
-        """Free all connections; called by the fetching thread when it is done."""
-        with self._lock:
-            connections, self._connections = self._connections, []
-        for stop, close in connections:
-            stop()
-            close()
 
 
 class _DirectPool(urllib3.PoolManager):
@@ -160,31 +89,36 @@ class _ProxiedPool(urllib3.ProxyManager):
         return super().urlopen(method, url, redirect, **kw)
 
 
-def _tracked(pool: type[urllib3.HTTPConnectionPool], transfer: Transfer) -> type[urllib3.HTTPConnectionPool]:
-    """The pool's class, with connections that can be broken off before the answer's head is there."""
+def _held_to_addresses(
+    pool: type[urllib3.HTTPConnectionPool], settings: GitSettings
+) -> type[urllib3.HTTPConnectionPool]:
+    """The pool's class, with connections that go to an address that was judged, whatever the name leads to later."""
 
     class Connection(pool.ConnectionCls):  # type: ignore[name-defined,misc] # which class depends on the scheme
-        def connect(self) -> None:
-            super().connect()
-            sock = self.sock
+        host: str
 
-            def stop() -> None:
-                with suppress(OSError):  # it is closed already
-                    sock.shutdown(socket.SHUT_RDWR)
-
-            transfer.track(stop, lambda: None)
+        def _new_conn(self) -> socket.socket:
+            name = self.host
+            addresses = addresses_of(name, self.port, settings)
+            try:
+                for address in addresses:
+                    self.host = address
+                    try:
+                        connected: socket.socket = super()._new_conn()
+                    except urllib3.exceptions.HTTPError:
+                        if address == addresses[-1]:
+                            raise
+                    else:
+                        return connected
+            finally:
+                self.host = name  # by which the certificate is checked
+            raise AssertionError("there is no address")
 
     return type(pool.__name__, (pool,), {"ConnectionCls": Connection})
 
 
 class _Http(HttpGitClient):
-    """dulwich's client, whose connections can be broken off, and which speaks to real git servers only."""
-
-    def __init__(
-        self, base_url: str, pool: _DirectPool | _ProxiedPool, seconds: float, transfer: Transfer
-    ) -> None:
-        super().__init__(base_url, pool_manager=pool, timeout=seconds)
-        self._transfer = transfer
+    """dulwich's client, which speaks to real git servers only."""
 
     def _http_request(
         self,
@@ -193,17 +127,8 @@ class _Http(HttpGitClient):
         data: bytes | Iterator[bytes] | None = None,
         raise_for_status: bool = True,  # noqa: FBT001, FBT002 - dulwich's own signature
     ) -> tuple[Any, Callable[[int], bytes]]:
-        # Statuses are judged here: dulwich would raise without closing the response.
         response, read = super()._http_request(url, headers, data, raise_for_status=False)
         raw: Any = response
-
-        def stop() -> None:
-            try:
-                raw.shutdown()
-            except (ValueError, RuntimeError, OSError):
-                return  # it has ended by itself: no thread waits for it
-
-        self._transfer.track(stop, raw.close)
         if raise_for_status:
             if raw.status in (404, 410):
                 raise NotGitRepository
@@ -216,60 +141,65 @@ class _Http(HttpGitClient):
         return raw, read
 
 
-class _SshProcess(SubprocessSSHVendor):
-    def __init__(self, transfer: Transfer) -> None:
-        self._transfer = transfer
-
-    def run_command(self, host: str, command: bytes, **kwargs: Any) -> SubprocessWrapper:  # type: ignore[override]  # passed on as they are
-        connection = super().run_command(host, command, **kwargs)
-        self._transfer.track(connection.proc.kill, connection.close)
-        return connection
-
-
-class _Ssh(SSHGitClient):
-    """dulwich's client, whose process can be ended, and which leaves nothing open when ssh fails early."""
-
-    def __init__(self, url: SplitResult, ssh_command: str, transfer: Transfer) -> None:
-        super().__init__(
-            host=url.hostname or "",
-            port=url.port,
-            username=url.username,
-            vendor=_SshProcess(transfer),
-            ssh_command=ssh_command,
-        )
-        self._transfer = transfer
-
-    def _connect(
-        self, cmd: bytes, path: str | bytes, protocol_version: int | None = None
-    ) -> tuple[Protocol, Callable[[], bool], IO[bytes] | None]:
-        protocol, can_read, stderr = super()._connect(cmd, path, protocol_version)
-        self._transfer.track(lambda: None, protocol.close)
-        return protocol, can_read, stderr
-
-
-def _client(address: GitAddress, settings: GitSettings, transfer: Transfer) -> tuple[GitClient, str]:
+def _client(address: GitAddress, settings: GitSettings, token: Token | None) -> tuple[GitClient, str]:
     """A client for the address's server, and the repository's path there."""
     url = urlsplit(address.url)
     if url.scheme == "ssh":
-        return _Ssh(url, settings.ssh_command, transfer), unquote(url.path)
+        return _ssh_client(url, settings), unquote(url.path)
     base = f"{url.scheme}://{url.netloc}"
     pool: Any = default_urllib3_manager(
         None, pool_manager_cls=_DirectPool, proxy_manager_cls=_ProxiedPool, base_url=base
     )
+    pool.permit = _only_there(url, settings, proxied=isinstance(pool, _ProxiedPool))
+    pool.connection_pool_kw["retries"] = urllib3.Retry(connect=0, read=0, redirect=3)
+    if settings.ca_file:
+        pool.connection_pool_kw["ca_certs"] = settings.ca_file
+    if not settings.any_network and isinstance(pool, _DirectPool):
+        pool.pool_classes_by_scheme = {
+            scheme: _held_to_addresses(kind, settings) for scheme, kind in pool.pool_classes_by_scheme.items()
+        }
+    client = _Http(
+        base,
+        pool_manager=pool,
+        timeout=settings.fetch_timeout_seconds,
+        username=token.user if token else None,
+        password=token.token if token else None,
+    )
+    return client, url.path
 
-    def only_this_host(target: str) -> None:
+
+def _only_there(url: SplitResult, settings: GitSettings, *, proxied: bool) -> Callable[[str], None]:
+    """What judges every request, those after a redirect too."""
+
+    def judge(target: str) -> None:
         to = urlsplit(target)
         permit(to.scheme, to.hostname or "", settings)
         if to.hostname != url.hostname:
             raise GitProtocolError(f"it redirects to another host, {to.hostname}: use that address")
+        if url.scheme == "https" and to.scheme != "https":
+            raise GitProtocolError("it redirects to a connection without TLS")
+        if proxied and not settings.any_network:
+            try:
+                addresses_of(to.hostname or "", to.port or 443, settings)
+            except OSError:
+                return  # a name that only the proxy knows is the proxy's to judge
 
-    pool.permit = only_this_host
-    pool.connection_pool_kw["retries"] = urllib3.Retry(connect=0, read=0, redirect=3)
-    pool.pool_classes_by_scheme = {
-        scheme: _tracked(kind, transfer) for scheme, kind in pool.pool_classes_by_scheme.items()
-    }
-    transfer.track(lambda: None, pool.clear)
-    return _Http(base, pool, settings.fetch_timeout_seconds, transfer), url.path
+    return judge
+
+
+def _ssh_client(url: SplitResult, settings: GitSettings) -> SSHGitClient:
+    host = url.hostname or ""
+    options = key_options(host, settings)
+    if not settings.any_network:
+        address = addresses_of(host, url.port or _SSH_PORT, settings)[0]
+        alias = host if url.port in (None, _SSH_PORT) else f"[{host}]:{url.port}"
+        options += ["-o", f"HostName={address}", "-o", f"HostKeyAlias={alias}"]
+    return SSHGitClient(
+        host=host,
+        port=url.port,
+        username=url.username,
+        ssh_command=shlex.join([*shlex.split(settings.ssh_command), *options]),
+    )
 
 
 def download(
@@ -279,9 +209,8 @@ def download(
     *,
     depth: int | None,
     settings: GitSettings,
-    transfer: Transfer,
 ) -> None:
-    """Fetch objects into a bare repository. Blocks.
+    """Fetch objects into a bare repository.
 
     Args:
         address: of which the repository counts.
@@ -289,14 +218,16 @@ def download(
         wants: from the server's refs to the object ids to fetch.
         depth: commits of history; None for all.
         settings: the limits.
-        transfer: through which the event loop may break it off.
 
     Raises:
-        ResourceExhausted: `GIT_TOO_LARGE`: over `max_pack_bytes`.
+        PermissionDenied: `GIT_SCHEME`, `GIT_HOST`, `GIT_NETWORK`.
+        FailedPrecondition: `GIT_SECRET`.
+        ResourceExhausted: `GIT_TOO_LARGE`: the pack is over `max_pack_bytes`, `max_objects` or `max_inflated_bytes`.
         NotGitRepository, HTTPUnauthorized: the server is there, the repository is not.
         BROKEN_ANSWER: see there.
     """
-    client, path = _client(address, settings, transfer)
+    url = urlsplit(address.url)
+    client, path = _client(address, settings, token_for(url.scheme, url.hostname or "", url.port, settings))
     received = 0
     # No thin pack comes, though dulwich offers to take one: the empty repository has nothing to build on.
     pack, commit, abort = into.object_store.add_pack()
@@ -305,15 +236,15 @@ def download(
         nonlocal received
         received += len(data)
         if received > settings.max_pack_bytes:
-            raise ResourceExhausted(
-                "GIT_TOO_LARGE",
-                f"{address.repository} sends more than the {settings.max_pack_bytes} bytes that one fetch may have: "
-                "keep ETLs in a smaller repository, or have the operator raise the extraction setting "
-                "git.max_pack_bytes",
-                repository=address.repository,
-                limit_bytes=settings.max_pack_bytes,
-            )
-        return pack.write(data)
+            raise too_large(address, f"more than the {settings.max_pack_bytes} bytes that one fetch may have")
+        try:
+            return pack.write(data)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise too_large(
+                    address, f"{received} bytes, for which there is no room on the disk"
+                ) from error
+            raise
 
     def determine_wants(refs: Mapping[Ref, ObjectID], depth: int | None = None) -> list[ObjectID]:  # noqa: ARG001 - dulwich passes it by name
         return wants(refs)
@@ -328,10 +259,21 @@ def download(
             ref_prefix=[b"HEAD", b"refs/heads/", b"refs/tags/", *_full_ref(address)],
             filter_spec=b"blob:limit=%d" % (settings.max_script_bytes + 1),
         )
+        if received:
+            _measure(pack, address, settings)
     except BaseException:
         abort()
         raise
     commit()
+
+
+def _measure(pack: BinaryIO, address: GitAddress, settings: GitSettings) -> None:
+    pack.flush()
+    with mmap.mmap(pack.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        try:
+            measure(content, max_objects=settings.max_objects, max_inflated_bytes=settings.max_inflated_bytes)
+        except PackTooLarge as error:
+            raise too_large(address, str(error)) from error
 
 
 def _full_ref(address: GitAddress) -> list[bytes]:
@@ -340,12 +282,13 @@ def _full_ref(address: GitAddress) -> list[bytes]:
 
 
 @contextmanager
-def typed_errors(address: GitAddress, transfer: Transfer) -> Iterator[None]:
-    """Turn what dulwich raises into the store's errors, and free the connections.
+def typed_errors(address: GitAddress) -> Iterator[None]:
+    """Turn what dulwich raises into the store's errors.
 
     Raises:
         NotFound: `ETL_SOURCE`: no such repository.
         Unavailable: `GIT_UNREACHABLE`, naming the host.
+        ResourceExhausted: `GIT_TOO_LARGE`: it does not fit into memory.
     """
     try:
         yield
@@ -359,8 +302,8 @@ def typed_errors(address: GitAddress, transfer: Transfer) -> Iterator[None]:
         if address.scheme == "ssh" and any(text in said.lower() for text in _NO_REPOSITORY):
             raise _no_repository(address, private=True) from error
         raise unreachable(address, said) from error
-    finally:
-        transfer.close()
+    except (MemoryError, BufferError) as error:  # the second: closing a file that the first left in use
+        raise too_large(address, "objects that need more memory than one fetch may have") from error
 
 
 def unreachable(address: GitAddress, why: str) -> Unavailable:
@@ -374,8 +317,22 @@ def unreachable(address: GitAddress, why: str) -> Unavailable:
     )
 
 
+def too_large(address: GitAddress, what: str) -> ResourceExhausted:
+    """The error for a repository that is over a limit."""
+    return ResourceExhausted(
+        "GIT_TOO_LARGE",
+        f"{address.repository} sends {what}: keep ETLs in a smaller repository, or have the operator raise the limits of "
+        "extraction whose names begin with git_",
+        repository=address.repository,
+    )
+
+
 def _no_repository(address: GitAddress, *, private: bool) -> NotFound:
-    hint = ", or the extraction service may not read it (private ones: git+ssh with a key)" if private else ""
+    hint = (
+        ", or the extraction service may not read it (private ones want a token or a key, see the setting git_secrets)"
+        if private
+        else ""
+    )
     return NotFound(
         "ETL_SOURCE",
         f"repository missing: {address.repository} does not exist{hint}",

@@ -48,7 +48,7 @@ class ExtractionServicer(ExtractionServiceServicer):
         async with aclosing(stream.batches) as batches:
             yield pb.QueryTrainResponse(head=train_head_to_proto(stream))
             async for batch in batches:
-                yield pb.QueryTrainResponse(arrow_batch=batch)
+                yield pb.QueryTrainResponse(arrow_batch=batch, done_share=stream.progress.done_share)
 
     async def ExtractTrain(
         self, request: pb.ExtractTrainRequest, _: object
@@ -59,11 +59,12 @@ class ExtractionServicer(ExtractionServiceServicer):
             version_from_proto(request.at_least),
             extract_source_from_proto(request),
             pin=request.pin,
+            index_key=tuple(request.index_key),
         )
         async with aclosing(stream.batches) as batches:
             yield pb.ExtractTrainResponse(head=train_head_to_proto(stream))
             async for batch in batches:
-                yield pb.ExtractTrainResponse(arrow_batch=batch)
+                yield pb.ExtractTrainResponse(arrow_batch=batch, done_share=stream.progress.done_share)
 
     async def RunEtl(self, request: pb.RunEtlRequest, _: object) -> pb.RunEtlResponse:
         require(request, "run")

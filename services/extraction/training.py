@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -13,9 +13,10 @@ import pyarrow as pa
 from featurestore.engine.failures import translate
 from featurestore.engine.outputs import finish
 from featurestore.engine.stored_columns import check_stored_columns
-from featurestore.engine.wrapping import training_sql
+from featurestore.engine.wrapping import grouped_sql, training_sql
 from featurestore.model.errors import ResourceExhausted
 from featurestore.model.query import QueryForm
+from featurestore.model.serving import Progress
 from services.extraction.warehouse import Reader, Warehouse
 
 T = TypeVar("T")
@@ -36,22 +37,41 @@ class QueryRows:
         self._reader = reader
         self._form = form
         self._records = records
+        self._ended = False
+        self.done_share: float | None = None
+        """See `Batches`."""
 
     @classmethod
-    async def open(cls, warehouse: Warehouse, form: QueryForm, *, head_only: bool = False) -> Self:
+    async def open(
+        cls,
+        warehouse: Warehouse,
+        form: QueryForm,
+        *,
+        head_only: bool = False,
+        grouped_by: tuple[str, ...] = (),
+        batch_rows: int = _MOST_ROWS,
+        batch_bytes: int = _MESSAGE_BYTES,
+    ) -> Self:
         """Start the query.
 
         Args:
             head_only: see that the query still has its stored columns, but compute no rows.
+            grouped_by: columns of an index key: rows come in the keys' order, those with a null in one not at all.
+            batch_rows: at most so many are a batch.
+            batch_bytes: what a batch has about, where its types tell.
 
         Raises:
             InvalidArgument: `SQL_RUNTIME`.
             FailedPrecondition: `QUERY_SCHEMA_CHANGED`.
             DeadlineExceeded: the query or the wait for a reader took too long.
         """
+        sql = grouped_sql(form, grouped_by) if grouped_by else training_sql(form)
+        if head_only:
+            sql = f"SELECT * FROM (\n{sql}\n) AS head LIMIT 0"
+        rows = _rows_per_batch(form.schema, batch_rows, batch_bytes)
         reader = await warehouse.reader()
         try:
-            records = await reader.call(lambda cursor: _start(cursor, form, head_only=head_only))
+            records = await reader.call(lambda cursor: _start(cursor, form, sql, rows))
         except (duckdb.Error, OSError) as error:
             await reader.close()
             raise translate(error) from error
@@ -67,12 +87,17 @@ class QueryRows:
             InvalidArgument: `SQL_RUNTIME`.
             DeadlineExceeded: the call's time is over.
         """
+        if self._ended:
+            return None
 
-        def work(_: duckdb.DuckDBPyConnection) -> tuple[T] | None:
+        def work(cursor: duckdb.DuckDBPyConnection) -> tuple[T] | None:
             try:
                 batch = self._records.read_next_batch()
             except StopIteration:
                 return None
+            percent = cursor.query_progress()
+            if percent >= 0:  # -1: the engine has nothing left to do, or can't tell
+                self.done_share = percent / 100
             return (convert(finish(batch, self._form)),)
 
         try:
@@ -84,6 +109,7 @@ class QueryRows:
             await self.close()
             raise
         if found is None:
+            self._ended = True
             await self.close()
             return None
         return found[0]
@@ -107,14 +133,35 @@ class QueryRows:
         await self._reader.close()
 
 
+class Batches(Protocol):
+    """What `Messages` are made of: `QueryRows`, or what an ETL makes of them."""
+
+    async def next(self, convert: Callable[[pa.RecordBatch], T]) -> T | None:
+        """The next batch, converted in a thread; None at the end, where all is closed."""
+        ...
+
+    @property
+    def done_share(self) -> float | None:
+        """The part of the work that is behind the batches so far, 0 to 1; None while that is not known."""
+        ...
+
+    async def close(self) -> None:
+        """Stop what runs, and let go of all."""
+        ...
+
+
 class Messages(AsyncGenerator[bytes, None]):
     """An open result as encapsulated record-batch messages of at most about 1 MiB, fetched one batch ahead.
 
     Not a generator function: closing one that was never started would not run its `finally`, and a caller may
     go away between the head and the first batch.
+
+    Attributes:
+        progress: told anew with each batch that is fetched.
     """
 
-    def __init__(self, rows: QueryRows) -> None:
+    def __init__(self, rows: Batches) -> None:
+        self.progress = Progress()
         self._rows = rows
         self._ready: deque[bytes] = deque()
         self._ahead: asyncio.Task[list[bytes] | None] | None = None
@@ -134,6 +181,7 @@ class Messages(AsyncGenerator[bytes, None]):
                 self._ended = True
                 continue
             self._ready.extend(fetched)
+            self.progress.done_share = self._rows.done_share
             self._ahead = self._fetch()
         return self._ready.popleft()
 
@@ -171,8 +219,10 @@ async def whole_table(warehouse: Warehouse, form: QueryForm, max_bytes: int) -> 
         if size > max_bytes:
             raise ResourceExhausted(
                 "ETL_INPUT",
-                f"the query's rows have more than {max_bytes} bytes, too many for an ETL over all of them: "
-                "select fewer columns or rows, or raise the limit",
+                f"the query's rows have more than {max_bytes} bytes, too many for an ETL over all of them. An ETL "
+                'whose results depend on each row alone may say granularity = "rows", one whose results depend on the '
+                'rows of one index value granularity = "key": they take any number of rows. Otherwise select fewer '
+                "columns or rows, or raise the limit",
                 limit=max_bytes,
             )
         batches.append(batch)
@@ -207,20 +257,18 @@ def messages(batch: pa.RecordBatch) -> Iterator[bytes]:
         yield batch.serialize().to_pybytes()
 
 
-def _start(cursor: duckdb.DuckDBPyConnection, form: QueryForm, *, head_only: bool) -> pa.RecordBatchReader:
+def _start(cursor: duckdb.DuckDBPyConnection, form: QueryForm, sql: str, rows: int) -> pa.RecordBatchReader:
     cursor.begin()  # what is checked is what runs
     check_stored_columns(cursor, form)
-    sql = training_sql(form)
-    if head_only:
-        sql = f"SELECT * FROM (\n{sql}\n) AS head LIMIT 0"
-    return cursor.execute(sql).to_arrow_reader(_rows_per_batch(form.schema))
+    cursor.execute("SET enable_progress_bar_print = false; SET enable_progress_bar = true")
+    return cursor.execute(sql).to_arrow_reader(rows)
 
 
-def _rows_per_batch(schema: pa.Schema) -> int:
-    """As many rows as fill a message, in whole vectors."""
+def _rows_per_batch(schema: pa.Schema, most: int, wanted_bytes: int) -> int:
+    """As many rows as have so many bytes, in whole vectors."""
     width = sum(_bytes_of(field.type) for field in schema)
-    vectors = _MESSAGE_BYTES // (width * _ROWS_PER_VECTOR)
-    return max(_ROWS_PER_VECTOR, min(_MOST_ROWS, vectors * _ROWS_PER_VECTOR))
+    vectors = wanted_bytes // (width * _ROWS_PER_VECTOR)
+    return max(_ROWS_PER_VECTOR, min(most, vectors * _ROWS_PER_VECTOR))
 
 
 def _bytes_of(kind: pa.DataType) -> int:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from featurestore.model.errors import FeatureStoreError
 from featurestore.model.peers import Realtime
 from featurestore.model.query import Column, QueryForm
-from featurestore.model.serving import AnswerFormat, EtlRun, Keys
+from featurestore.model.serving import AnswerFormat, AnswerInfo, EtlRun, Keys
 from featurestore.model.table import Version
 from services.extraction.etl_runs import EtlRuns, served_batches
 from services.extraction.follower import Follower
@@ -70,7 +70,7 @@ class Reading:
         Returns:
             Per key None when it was written again meanwhile.
         """
-        served, version = await self._serve(subject, keys)
+        served, version = await self._serve(subject, keys, remarks)
         await self._follower.wait_until(version)
         trained = await self._train(subject, keys, remarks)
         views: list[View | None] = [View(*each) for each in zip(trained, served, strict=True)]
@@ -96,10 +96,10 @@ class Reading:
         exact: bool,
     ) -> list[View | None]:
         start = await self._realtime.version()
-        served_before, version = await self._serve(subject, keys)
+        served_before, version = await self._serve(subject, keys, remarks)
         await self._follower.wait_until(version)
         trained_now = await self._train(subject, keys, remarks)
-        served_after, _ = await self._serve(subject, keys)
+        served_after, _ = await self._serve(subject, keys, remarks)
         at_rest = await self._realtime.version() == start
 
         def view(earlier: Trained, trained: Trained, served: Served, after: Served) -> View | None:
@@ -115,7 +115,9 @@ class Reading:
 
         return list(map(view, trained_before, trained_now, served_before, served_after))
 
-    async def _serve(self, subject: Subject, keys: pa.Table) -> tuple[list[Served], Version]:
+    async def _serve(
+        self, subject: Subject, keys: pa.Table, remarks: list[str]
+    ) -> tuple[list[Served], Version]:
         """The served answer of each key, and the lowest data version among them."""
         tuples = [tuple(row.values()) for row in keys.to_pylist()]
         versions: list[Version] = []
@@ -133,6 +135,7 @@ class Reading:
                 if len(rows) > 1 or not of_the_etl(error):
                     raise
                 return [Served(rows[0], error)]
+            remarks.extend(library_remarks(features.info))
             batches = served_batches(features, subject.etl.contract)
             tables = [pa.Table.from_batches([each]) for each in batches]
             return [Served(*each) for each in zip(rows, tables, strict=True)]
@@ -149,7 +152,9 @@ class Reading:
         etl = subject.etl
         if etl is None:
             return [Trained(each, each) for each in await self._rows(subject, keys)]
-        if all(_has_column(etl.contract, keys.schema.field(name)) for name in subject.index_key):
+        if etl.script.declared.granularity == "key":  # training runs it so too
+            inputs = await self._rows(subject, keys)
+        elif all(_has_column(etl.contract, keys.schema.field(name)) for name in subject.index_key):
             code, script = await self._etls.code(etl, pin=False)
             everything = await whole_table(self._warehouse, subject.form, self._max_etl_input_bytes)
             inputs = await asyncio.to_thread(rows_of_keys, everything, keys)
@@ -186,6 +191,12 @@ class Reading:
         rows = await QueryRows.open(self._warehouse, subject.form)
         await rows.drain(collected.add)
         return await asyncio.to_thread(collected.tables)
+
+
+def library_remarks(info: AnswerInfo) -> list[str]:
+    """What a report says of an ETL that is not served with the libraries that it was saved with."""
+    others = ", ".join(map(str, info.library_differences))
+    return [f"the ETL is served with other libraries than it was saved with: {others}"] if others else []
 
 
 def _has_column(contract: pa.Schema, wanted: pa.Field) -> bool:

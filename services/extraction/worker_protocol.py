@@ -22,7 +22,7 @@ class Worker(Protocol):
     """A child process with pandas loaded that runs one script, one request at a time.
 
     Attributes:
-        libraries: versions of python, pandas, pyarrow, numpy there.
+        libraries: versions of python, pandas, pyarrow, numpy, duckdb and polars there.
         loaded: it has its script.
         printed: the end of what it wrote to standard output and error; nothing of a sealed one is kept.
     """

@@ -8,56 +8,47 @@ import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Self, TypeAlias, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar
 
 import pyarrow as pa
 
-from featurestore.etl import wire
-from featurestore.model.errors import DeadlineExceeded, FeatureStoreError, Internal, Unavailable
+from featurestore.etl import packages, wire
+from featurestore.etl.declarations import Declarations
+from featurestore.model.errors import Internal
 from featurestore.model.schema import plain
 from services.extraction import checking
 from services.extraction.launchers import PlainLauncher, SealedLauncher
-from services.extraction.worker_pool_errors import bad_result, crashed, reported
+from services.extraction.worker_pool_errors import bad_result, closing, crashed, late, reported, taken_along
 from services.extraction.worker_protocol import BadReply, Launcher, Worker, WorkerDied
 from services.extraction.worker_types import EtlCode, EtlResult, Sandbox, WorkerLimits
+from services.extraction.worker_use import Used
 
 _log = logging.getLogger(__name__)
 
-_Key: TypeAlias = tuple[str, str, str, bool]
+_Key: TypeAlias = tuple[str, ...]
 _Result = TypeVar("_Result")
 
 _INLINE_BYTES = 2**20  # more than this is encoded and checked in a thread
-
-
-@dataclass(slots=True)
-class _Used:
-    """How much a worker has done."""
-
-    calls: int = 0
-    seconds: float = 0.0
-    received_bytes: int = 0
-    last: float = 0.0
-
-    def add(self, seconds: float, received_bytes: int) -> None:
-        self.calls += 1
-        self.seconds += seconds
-        self.received_bytes += received_bytes
+_NOTHING = pa.py_buffer(b"")
+_KNOWN_SCRIPTS = 1_000  # whose declarations are remembered
 
 
 class WorkerPool:
     """Warm worker processes, kept by script, the longest unused making way.
 
-    An async context manager. `run` is all that callers need. Workers are sealed; `Sandbox.UNSAFE` starts plain
-    processes instead. Any error, or enough calls, and a worker makes way for a fresh one.
+    An async context manager. `run` and `declared` are all that callers need. Workers are sealed; `Sandbox.UNSAFE`
+    starts plain processes instead. Any error, or enough calls, and a worker makes way for a fresh one.
     """
 
     def __init__(self, limits: WorkerLimits | None = None, sandbox: Sandbox = Sandbox.SEALED) -> None:
+        """Start nothing yet."""
         self._limits = limits or WorkerLimits()
+        self._modules = packages.allowed(self._limits.packages)
         self._launcher: Launcher = (
             PlainLauncher() if sandbox is Sandbox.UNSAFE else SealedLauncher(self._limits.caps)
         )
-        self._used: dict[Worker, _Used] = {}
+        self._declared: OrderedDict[_Key, Declarations] = OrderedDict()
+        self._used: dict[Worker, Used] = {}
         self._idle: OrderedDict[_Key, list[Worker]] = OrderedDict()
         self._busy: Counter[_Key] = Counter()
         self._spares: deque[asyncio.Task[Worker]] = deque()
@@ -120,11 +111,11 @@ class WorkerPool:
     ) -> EtlResult:
         """Run an ETL once on each batch.
 
-        With a contract (serving) a batch without rows is not run: its result is empty. Without one (training)
-        there is exactly one batch, run in any case.
+        With a contract (serving) a batch without rows is not run: its result is empty. Without one (training) there
+        is at least one batch, all are run in any case, and the schema of the results is what they decide together.
 
         Args:
-            batches: all of `input_schema`; one per index value, or all training rows in one.
+            batches: all of `input_schema`; one per index value, or training rows, all or some of them.
             deadline_seconds: for all of it, waiting for a worker included.
             clock: the time that it is for the script, in seconds since 1970, and stays; in a worker of its own.
 
@@ -134,11 +125,12 @@ class WorkerPool:
             ResourceExhausted: `ETL_OUTPUT`, `ETL_MEMORY`.
             PermissionDenied: `ETL_SANDBOX`: the script tried what the seal forbids; details as `ETL_EXCEPTION`.
             DeadlineExceeded: `ETL_TIMEOUT`; the worker is killed.
-            Unavailable: `ETL_BUSY`: no worker was free in time, or the pool is closing.
+            Unavailable: `ETL_BUSY`: no worker was free in time, the process that workers come from died, or the pool
+                is closing.
             Internal: `ETL_CRASH`, `ETL_BAD_RESULT`.
         """
-        if contract is None and len(batches) != 1:
-            raise ValueError(f"a training run takes exactly one batch, not {len(batches)}")
+        if contract is None and not batches:
+            raise ValueError("a training run takes at least one batch")
         tables = [
             pa.Table.from_batches([batch], batch.schema) if isinstance(batch, pa.RecordBatch) else batch
             for batch in batches
@@ -155,7 +147,7 @@ class WorkerPool:
                     started = True
                     result = await self._ask(worker, code, asked, input_schema, contract, clock)
         except TimeoutError as error:
-            raise _late(code, deadline_seconds, started=started) from error
+            raise late(code.path, deadline_seconds, started=started) from error
         answers = iter(result.tables)
         return EtlResult(
             [
@@ -165,7 +157,29 @@ class WorkerPool:
             result.schema,
             result.undecided,
             result.libraries,
+            result.declared,
         )
+
+    async def declared(self, code: EtlCode, *, deadline_seconds: float | None = None) -> Declarations:
+        """What a script declares of itself; it is loaded for that, once, and not run.
+
+        Args:
+            deadline_seconds: waiting for a worker included; None for what training has.
+
+        Raises:
+            FeatureStoreError: as `run`, where the script can't be loaded.
+        """
+        if (known := self._declared.get(code.key)) is not None:
+            return known
+        seconds = self._limits.training_seconds if deadline_seconds is None else deadline_seconds
+        started = False
+        try:
+            async with asyncio.timeout(seconds), self._worker(code) as worker:
+                started = True
+                reply, _ = await self._exchange(worker, code, {"contract": None, "batches": []}, _NOTHING)
+                return self._declarations(code, reply)
+        except TimeoutError as error:
+            raise late(code.path, seconds, started=started) from error
 
     async def _ask(
         self,
@@ -179,41 +193,75 @@ class WorkerPool:
         size = sum(table.nbytes for table in tables)
         counts, body = await _run_blocking(size, wire.encode_tables, tables, input_schema)
         header = {
-            "script": None
-            if worker.loaded
-            else {"source": code.source, "path": code.path, "class_name": code.class_name},
             "contract": None if contract is None else wire.schema_to_text(contract),
             "batches": counts,
-            "output_bytes": self._limits.output_bytes,
             "clock": clock,
         }
-        began = time.monotonic()
-        reply, stream = await worker.ask(header, body, body_limit=self._limits.reply_bytes)
-        self._used.setdefault(worker, _Used()).add(time.monotonic() - began, body.size)
-        worker.loaded = bool(reply.get("loaded"))
-        if "failed" in reply:
-            raise reported(reply["failed"])
+        reply, stream = await self._exchange(worker, code, header, body)
         results, schema = await _run_blocking(
             stream.size, checking.checked, reply, stream, len(tables), contract
         )
         undecided = checking.names(reply.get("undecided", []))
-        return EtlResult(results, schema, undecided, worker.libraries)
+        libraries = worker.libraries | self._versions(reply)
+        return EtlResult(results, schema, undecided, libraries, declared=self._declarations(code, reply))
+
+    def _versions(self, reply: dict[str, Any]) -> dict[str, str]:
+        """Of the packages that the script imported. A worker can't make any up: they are looked up here."""
+        imported = [self._modules.get(name) for name in checking.names(reply.get("imported", []))]
+        return {package.name: package.version for package in imported if package is not None}
+
+    async def _exchange(
+        self, worker: Worker, code: EtlCode, header: dict[str, Any], body: pa.Buffer
+    ) -> tuple[dict[str, Any], pa.Buffer]:
+        """Send a request, with the script if the worker has none yet; what the script did wrong is raised."""
+        script = {
+            "source": code.source,
+            "path": code.path,
+            "class_name": code.class_name,
+            "modules": {module.path: module.source for module in code.modules},
+        }
+        whole = {
+            "script": None if worker.loaded else script,
+            "modules_allowed": None if worker.loaded else list(self._modules),
+            "output_bytes": self._limits.output_bytes,
+            **header,
+        }
+        began = time.monotonic()
+        reply, stream = await worker.ask(whole, body, body_limit=self._limits.reply_bytes)
+        self._used.setdefault(worker, Used()).add(time.monotonic() - began, body.size)
+        worker.loaded = bool(reply.get("loaded"))
+        if "failed" in reply:
+            raise reported(reply["failed"])
+        return reply, stream
+
+    def _declarations(self, code: EtlCode, reply: dict[str, Any]) -> Declarations:
+        """What the script declared when it was loaded first: a later word can't change it, and is not looked at."""
+        key = code.key
+        declared = self._declared.get(key)
+        if declared is None:
+            declared = self._declared[key] = checking.declarations(reply.get("declared"))
+        self._declared.move_to_end(key)
+        if len(self._declared) > _KNOWN_SCRIPTS:
+            self._declared.popitem(last=False)
+        return declared
 
     @asynccontextmanager
-    async def _worker(self, code: EtlCode, *, frozen: bool) -> AsyncIterator[Worker]:
+    async def _worker(self, code: EtlCode, *, frozen: bool = False) -> AsyncIterator[Worker]:
         """A worker for this script alone; it goes back warm unless its state is in doubt, or its clock stands still."""
-        key = (code.blob_sha256, code.path, code.class_name, frozen)
+        key = (*code.key, "at a standing clock") if frozen else code.key
         worker = await self._take(key)
         self._running.add(worker)
         keep = False
         try:
             yield worker
-            keep = not frozen and not self._spent(worker)
+            keep = not frozen and not self._used.get(worker, Used()).enough(self._limits)
         except WorkerDied as error:
             worker.terminate()
             returncode = await worker.wait()
             if self._closed:
-                raise _closing() from error
+                raise closing() from error
+            if returncode is None:  # its zygote died and took it along, which is not the script's doing
+                raise taken_along(code.path) from error
             _log.warning(
                 "the ETL worker of %s ended with %s; it printed: %s", code.path, returncode, worker.printed
             )
@@ -252,7 +300,7 @@ class WorkerPool:
                     self._wake()
                     raise
             await self._change()
-        raise _closing()
+        raise closing()
 
     def _warm(self, key: _Key) -> Worker | None:
         idle = self._idle.get(key, [])
@@ -264,15 +312,6 @@ class WorkerPool:
                 return worker
             self._end(worker)
         return None
-
-    def _spent(self, worker: Worker) -> bool:
-        """Whether it has worked enough. What it was sent counts too, because it may have kept all of it."""
-        used = self._used.get(worker, _Used())
-        return (
-            used.calls >= self._limits.calls_per_worker
-            or used.seconds >= self._limits.busy_seconds
-            or used.received_bytes >= self._limits.memory_bytes
-        )
 
     def _expire_later(self) -> None:
         if self._expiry is None:
@@ -326,7 +365,7 @@ class WorkerPool:
             if worker.alive and not self._closed:
                 return worker
             self._end(worker)
-        raise _closing()
+        raise closing()
 
     def _keep_a_spare(self) -> None:
         if not self._spares and not self._closed:
@@ -352,26 +391,6 @@ class WorkerPool:
         reaping = asyncio.create_task(worker.wait())
         self._reaping.add(reaping)
         reaping.add_done_callback(self._reaping.discard)
-
-
-def _late(code: EtlCode, seconds: float, *, started: bool) -> FeatureStoreError:
-    if started:
-        return DeadlineExceeded(
-            "ETL_TIMEOUT",
-            f"{code.path} was not done after {seconds:g} s and was stopped; make it faster or raise the deadline",
-            path=code.path,
-            seconds=f"{seconds:g}",
-        )
-    return Unavailable(
-        "ETL_BUSY",
-        f"no ETL worker was free for {code.path} within {seconds:g} s; try again",
-        path=code.path,
-        seconds=f"{seconds:g}",
-    )
-
-
-def _closing() -> Unavailable:
-    return Unavailable("ETL_BUSY", "the ETL workers are being shut down; try again")
 
 
 async def _run_blocking(size: int, work: Callable[..., _Result], *arguments: object) -> _Result:

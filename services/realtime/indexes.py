@@ -129,6 +129,11 @@ class Indexes:
         self._end(build)
         return True
 
+    def statements(self, definition: TableDefinition) -> list[str]:
+        """What gives a table that is written anew the indexes that it has."""
+        table = identity(definition.name)
+        return [_create_sql(definition, each) for each in sorted(self._built, key=str) if each.table == table]
+
     def give_up(self) -> None:
         """Let go whoever waits; what is remembered is built at the next start."""
         while self._builds:

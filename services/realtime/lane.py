@@ -13,26 +13,28 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import duckdb
 
 from featurestore.engine import apply as engine
 from featurestore.engine.apply import Tables
-from featurestore.model import deadline, frames
+from featurestore.model import deadline
 from featurestore.model.errors import (
     DeadlineExceeded,
     FeatureStoreError,
-    InvalidArgument,
     ResourceExhausted,
     Unavailable,
 )
 from featurestore.model.table import Operation, Published, Version
 from services.realtime import proposals
 from services.realtime.cache import AnswerCache
+from services.realtime.callers import Entry, Verdict, settle
+from services.realtime.compaction import Compaction
 from services.realtime.indexes import IndexedColumn, Indexes
-from services.realtime.log import AppendFailedError, Log, Receipt, Record
+from services.realtime.judging import Accepted, Judge
+from services.realtime.log import AppendFailedError, Log, Record
 from services.realtime.proposals import Proposal
 from services.realtime.touches import Touched, touched
 from services.realtime.transactions import OpenReads
@@ -52,16 +54,9 @@ class LaneLimits:
     frame_bytes: int = 256 * 2**20
 
 
-@dataclass(slots=True)
-class _Entry:
-    proposal: Proposal
-    size: int
-    future: Future[Published] = field(default_factory=Future)
-
-
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    entry: _Entry
+    entry: Entry
     operations: tuple[Operation, ...]
     record: Record
 
@@ -84,6 +79,7 @@ class Lane:
         *,
         indexes: Indexes | None = None,
         cache: AnswerCache | None = None,
+        compaction: Compaction | None = None,
         limits: LaneLimits | None = None,
         on_advance: Callable[[], object] = lambda: None,
         die: Callable[[str], None] = exit_process,
@@ -95,6 +91,7 @@ class Lane:
             tables: the definitions as of the log's end.
             indexes: those of the same database.
             cache: answers from the same database; told of every write.
+            compaction: knows which tables are to be looked at.
             on_advance: called in the lane's thread after each commit.
             die: called when only a restart can tell what the log holds.
         """
@@ -103,6 +100,7 @@ class Lane:
         self._tables = tables
         self._indexes = indexes or Indexes(log, OpenReads())
         self._cache = cache or AnswerCache(0)
+        self._compaction = compaction or Compaction()
         self._wanted: deque[tuple[IndexedColumn, Future[None]]] = deque()
         self._redefining = False
         self._sequence = log.last_sequence
@@ -110,7 +108,7 @@ class Lane:
         self._on_advance = on_advance
         self._die = die
         self._refusal: Unavailable | None = None
-        self._waiting: deque[_Entry] = deque()
+        self._waiting: deque[Entry] = deque()
         self._waiting_bytes = 0
         self._changed = threading.Condition()
         self._closing = False
@@ -159,11 +157,11 @@ class Lane:
             Unavailable: `READ_ONLY`, `STOPPING`.
             DeadlineExceeded: `DEADLINE`.
         """
-        entry = _Entry(proposal, proposals.size(proposal))
+        entry = Entry(proposal, proposals.size(proposal), asyncio.get_running_loop().create_future())
         self._enqueue(entry)
         try:
             async with asyncio.timeout(deadline.remaining()):
-                return await asyncio.wrap_future(entry.future)
+                return await entry.caller
         except TimeoutError:
             raise DeadlineExceeded(
                 "DEADLINE",
@@ -188,7 +186,7 @@ class Lane:
                 self._changed.notify()
         return done
 
-    def _enqueue(self, entry: _Entry) -> None:
+    def _enqueue(self, entry: Entry) -> None:
         limits = self._limits
         with self._changed:
             if self._closing:
@@ -205,7 +203,7 @@ class Lane:
             self._waiting_bytes += entry.size
             self._changed.notify()
 
-    def _take(self) -> list[_Entry] | None:
+    def _take(self) -> list[Entry] | None:
         """The next group, after waiting for one; empty when an index is due, None when nothing will come any more."""
         with self._changed:
             self._changed.wait_for(
@@ -213,7 +211,7 @@ class Lane:
             )
             if self._closing and not self._waiting:
                 return None
-            group: list[_Entry] = []
+            group: list[Entry] = []
             size = 0
             while self._waiting and len(group) < self._limits.group_count:
                 if group and size + self._waiting[0].size > self._limits.group_bytes:
@@ -229,14 +227,12 @@ class Lane:
             try:
                 self._process(group)
                 self._tend_indexes()
+                self._tend_tables()
             except Exception:
                 _logger.exception("the writer lane met an error of ours")
                 self._stop("the writer lane met an error of ours; see the log of the server")
-            for entry in group:
-                if not entry.future.done():
-                    entry.future.set_exception(
-                        self._refusal or Unavailable("STOPPING", "realtime is stopping")
-                    )
+            left = self._refusal or Unavailable("STOPPING", "realtime is stopping")
+            settle([(entry, left) for entry in group if not entry.settled])
         self._take_wanted()
         self._indexes.give_up()
 
@@ -252,15 +248,33 @@ class Lane:
         if self._indexes.due_in == 0 and self._refusal is None:
             self._indexes.build_next(self._cursor, self._tables)
 
-    def _process(self, group: list[_Entry]) -> None:
+    def _tend_tables(self) -> None:
+        """Write one table anew at the most, if it holds more dead rows than live ones."""
+        if self._compaction.due and self._refusal is None:
+            self._compaction.tend(self._cursor, self._tables, self._indexes.statements)
+
+    def _process(self, group: list[Entry]) -> None:
+        if self._refusal is not None:
+            settle([(entry, self._refusal) for entry in group])
+            return
+        entries = [entry for entry in group if not entry.given_up]
+        try:
+            judge = Judge(
+                self._log,
+                [entry.proposal for entry in entries],
+                self._tables,
+                frame_bytes=self._limits.frame_bytes,
+            )
+        except Exception as error:
+            _logger.exception("a group could not be judged")
+            settle([(entry, error) for entry in entries])
+            return
         batch: list[_Judged] = []
         pending: set[str] = set()
-        for entry in group:
-            if not entry.future.set_running_or_notify_cancel():
-                continue  # its caller went away
+        for position, entry in enumerate(entries):
             if entry.proposal.publish_id in pending:
                 batch = self._commit(batch)  # a repeat within the group: the log can answer it now
-            judged = self._judge(entry)
+            judged = self._judge(judge, position, entry)
             if judged is None:
                 continue
             if engine.defines(judged.operations):
@@ -271,59 +285,27 @@ class Lane:
             pending.add(entry.proposal.publish_id)
         self._commit(batch)
 
-    def _judge(self, entry: _Entry) -> _Judged | None:
+    def _judge(self, judge: Judge, position: int, entry: Entry) -> _Judged | None:
         """What is to be applied; None if the entry is answered already."""
-        if self._refusal is not None:
-            entry.future.set_exception(self._refusal)
-            return None
+        verdict: Verdict | Accepted
         try:
-            digest = proposals.digest(entry.proposal)
-            receipt = self._log.find(entry.proposal.publish_id)
-            if receipt is not None:
-                entry.future.set_result(self._first_answer(entry.proposal, digest, receipt))
-                return None
-            operations, row_count = proposals.judge(entry.proposal, self._tables)
-            if not operations:
-                entry.future.set_result(Published(row_count, self.version))
-                return None
-            record = Record(entry.proposal.publish_id, digest, row_count, self._encoded(operations))
+            verdict = self._refusal or judge.judge(position, self._tables, self.version)
         except FeatureStoreError as refused:
-            entry.future.set_exception(refused)
-            return None
+            verdict = refused
         except Exception as error:
             _logger.exception("a proposal could not be judged")
-            entry.future.set_exception(error)
-            return None
-        return _Judged(entry, operations, record)
-
-    def _encoded(self, operations: tuple[Operation, ...]) -> bytes:
-        body = frames.encode(operations)
-        if len(body) > self._limits.frame_bytes:
-            raise ResourceExhausted(
-                "PUBLISH_TOO_LARGE",
-                f"the publish has {len(body)} bytes, at most {self._limits.frame_bytes} fit; split it",
-                size=len(body),
-                limit=self._limits.frame_bytes,
-            )
-        return body
-
-    def _first_answer(self, proposal: Proposal, digest: str, receipt: Receipt) -> Published:
-        if digest != receipt.digest:
-            raise InvalidArgument(
-                "PUBLISH_ID_REUSED",
-                f"publish_id {proposal.publish_id!r} was used for other content, at sequence {receipt.sequence}; "
-                "make a new id for each publish",
-                publish_id=proposal.publish_id,
-                sequence=receipt.sequence,
-            )
-        return Published(receipt.row_count, Version(self._log.log_id, receipt.sequence))
+            verdict = error
+        if isinstance(verdict, Accepted):
+            return _Judged(entry, verdict.operations, verdict.record)
+        settle([(entry, verdict)])
+        return None
 
     def _commit(self, batch: list[_Judged]) -> list[_Judged]:
         """Apply, log and commit the batch, or refuse it; returns an empty batch."""
         if not batch:
             return []
         if self._refusal is not None:
-            _refuse(batch, self._refusal)
+            self._refuse(batch)
             return []
         applied = self._apply(batch)
         if applied is not None and self._append(batch):
@@ -344,7 +326,7 @@ class Lane:
                     self._commit([judged])
                 return None
             _logger.exception("publish %s could not be applied", batch[0].record.publish_id)
-            batch[0].entry.future.set_exception(_as_verdict(error))
+            settle([(batch[0].entry, _as_verdict(error))])
             return None
 
     def _append(self, batch: list[_Judged]) -> bool:
@@ -361,7 +343,7 @@ class Lane:
                     "repair the disk and start realtime again",
                     cause=error,
                 )
-            _refuse(batch, self._refusal)
+            self._refuse(batch)
             return False
         return True
 
@@ -382,10 +364,18 @@ class Lane:
         self._sequence = self._log.last_sequence
         if redefined:
             self._indexes.redefined(after)
-        for sequence, judged in enumerate(batch, first):
-            version = Version(self._log.log_id, sequence)
-            judged.entry.future.set_result(Published(judged.record.row_count, version))
+        self._compaction.note(operation for judged in batch for operation in judged.operations)
+        settle(
+            [
+                (judged.entry, Published(judged.record.row_count, Version(self._log.log_id, sequence)))
+                for sequence, judged in enumerate(batch, first)
+            ]
+        )
         self._on_advance()
+
+    def _refuse(self, batch: list[_Judged]) -> None:
+        if self._refusal is not None:  # else they are refused with what is left of the group
+            settle([(judged.entry, self._refusal) for judged in batch])
 
     def _rolled_back(self) -> bool:
         try:
@@ -399,11 +389,6 @@ class Lane:
     def _stop(self, why: str) -> None:
         self._refusal = Unavailable("STOPPING", "realtime has to start again; try again in a moment")
         self._die(why)
-
-
-def _refuse(batch: list[_Judged], verdict: BaseException | None) -> None:
-    for judged in batch:
-        judged.entry.future.set_exception(verdict)
 
 
 def _as_verdict(error: Exception) -> Exception:

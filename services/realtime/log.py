@@ -104,12 +104,14 @@ class Log:
             "SELECT coalesce(max(sequence), 0) FROM frames"
         ).fetchone()[0]
 
-    def find(self, publish_id: str) -> Receipt | None:
-        """What became of this publish, if it is in the log."""
-        row = self._connection.execute(
-            "SELECT sequence, digest, row_count FROM frames WHERE publish_id = ?", (publish_id,)
-        ).fetchone()
-        return Receipt(*row) if row else None
+    def find(self, publish_ids: Sequence[str]) -> dict[str, Receipt]:
+        """What became of these publishes, as far as they are in the log, by their id."""
+        asked = ", ".join("?" * len(publish_ids))
+        rows = self._connection.execute(
+            f"SELECT publish_id, sequence, digest, row_count FROM frames WHERE publish_id IN ({asked})",
+            publish_ids,
+        )
+        return {publish_id: Receipt(*receipt) for publish_id, *receipt in rows}
 
     def append(self, records: Sequence[Record]) -> None:
         """Append the records as the next sequences, all or none; durable when this returns.

@@ -95,10 +95,7 @@ def judge(proposal: Proposal, tables: Tables) -> tuple[tuple[Operation, ...], in
     Raises:
         FeatureStoreError: the verdict, as `peers.Realtime` documents it; nothing was changed.
     """
-    if not proposal.publish_id or len(proposal.publish_id) > _MAX_PUBLISH_ID_LENGTH:
-        raise InvalidArgument(
-            "PUBLISH_ID", f"a publish_id has 1 to {_MAX_PUBLISH_ID_LENGTH} characters; use a UUID"
-        )
+    check_publish_id(proposal)
     match proposal:
         case Publish():
             return _judge_publish(proposal, tables)
@@ -115,6 +112,18 @@ def judge(proposal: Proposal, tables: Tables) -> tuple[tuple[Operation, ...], in
             return (Drop(known_table(tables, name).name),), 0
 
 
+def check_publish_id(proposal: Proposal) -> None:
+    """See that the id can be kept.
+
+    Raises:
+        InvalidArgument: `PUBLISH_ID`.
+    """
+    if not proposal.publish_id or len(proposal.publish_id) > _MAX_PUBLISH_ID_LENGTH:
+        raise InvalidArgument(
+            "PUBLISH_ID", f"a publish_id has 1 to {_MAX_PUBLISH_ID_LENGTH} characters; use a UUID"
+        )
+
+
 def known_table(tables: Tables, name: str) -> TableDefinition:
     """The definition of the table of this name.
 
@@ -125,6 +134,25 @@ def known_table(tables: Tables, name: str) -> TableDefinition:
     if found is None:
         raise NotFound("UNKNOWN_TABLE", f"there is no table {name!r}; publish to it or create it", table=name)
     return found
+
+
+def check_as_defined(wanted: TableRows, definition: TableDefinition) -> None:
+    """See that the publish says nothing else of the table than its definition.
+
+    Raises:
+        AlreadyExists: `TABLE_DEFINED_OTHERWISE`.
+    """
+    for what, given, there in (
+        ("primary key", wanted.primary_key, definition.primary_key),
+        ("event time", wanted.event_time, definition.event_time),
+    ):
+        if given is not None and given != there:
+            raise AlreadyExists(
+                "TABLE_DEFINED_OTHERWISE",
+                f"table {definition.name} has the {what} {there!r}, not {given!r}; leave it out to publish",
+                table=definition.name,
+                differences=f"{what} is {there!r}, not {given!r}",
+            )
 
 
 def _judge_publish(publish: Publish, tables: Tables) -> tuple[tuple[Operation, ...], int]:
@@ -150,23 +178,9 @@ def _judge_publish(publish: Publish, tables: Tables) -> tuple[tuple[Operation, .
             )
             operations.append(Define(definition))
         else:
-            _check_as_defined(wanted, definition)
+            check_as_defined(wanted, definition)
         operations.append(Put(definition.name, cast_exact(rows, definition)))
     return tuple(operations), row_count
-
-
-def _check_as_defined(wanted: TableRows, definition: TableDefinition) -> None:
-    for what, given, there in (
-        ("primary key", wanted.primary_key, definition.primary_key),
-        ("event time", wanted.event_time, definition.event_time),
-    ):
-        if given is not None and given != there:
-            raise AlreadyExists(
-                "TABLE_DEFINED_OTHERWISE",
-                f"table {definition.name} has the {what} {there!r}, not {given!r}; leave it out to publish",
-                table=definition.name,
-                differences=f"{what} is {there!r}, not {given!r}",
-            )
 
 
 def _judge_delete(delete: Delete, tables: Tables) -> tuple[tuple[Operation, ...], int]:

@@ -26,6 +26,7 @@ from featurestore.model.table import Frame, Published, TableDefinition, TableInf
 from featurestore.model.warming import Warmed
 from services.realtime import explain, proposals, replay
 from services.realtime.cache import AnswerCache
+from services.realtime.compaction import Compaction
 from services.realtime.costs import Costs
 from services.realtime.folder_lock import FolderLock
 from services.realtime.indexes import Indexes, indexed_column
@@ -101,6 +102,8 @@ class RealtimeService:
             reads = OpenReads()
             indexes = Indexes(log, reads)
             tables = await asyncio.to_thread(self._replayed, connection, indexes)
+            compaction = Compaction()
+            compaction.look_at_all(tables)
             self._readers = Readers(connection, self._reader_count, reads)
             stack.push_async_callback(self._readers.close)
             loop = asyncio.get_running_loop()
@@ -110,6 +113,7 @@ class RealtimeService:
                 tables,
                 indexes=indexes,
                 cache=self._cache,
+                compaction=compaction,
                 limits=self._limits,
                 on_advance=functools.partial(loop.call_soon_threadsafe, self._advance),
                 die=self._die,

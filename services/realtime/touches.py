@@ -14,12 +14,12 @@ import duckdb
 import pyarrow as pa
 
 from featurestore.engine.apply import Tables, defines
-from featurestore.engine.column_types import duckdb_type, quoted
+from featurestore.engine.column_types import quoted
 from featurestore.engine.key_values import ConvertedKeys
 from featurestore.engine.planner import Plan
 from featurestore.engine.planner.text import Values
+from featurestore.engine.row_text import has_key
 from featurestore.engine.tables import identity, qualified
-from featurestore.engine.wrapping import among
 from featurestore.model.query import Column
 from featurestore.model.table import Operation, Put, Remove, TableDefinition
 
@@ -29,8 +29,6 @@ Touch: TypeAlias = tuple[str, str, object]
 """A place and a value there, as `comparable` has it."""
 
 _INCOMING: Final = "__fs_touched"
-_MOST_LITERALS: Final = 200
-"""The rows of so many keys are looked up one by one; for more, the engine joins."""
 _INTEGERS: Final = {
     pa.date32().id: pa.int32(),  # Python's dates end at the year 9999 ...
     pa.timestamp("us").id: pa.int64(),  # ... and its moments at microseconds too
@@ -174,7 +172,7 @@ def _before(
 ) -> pa.Table:
     """The named columns of the rows that will be replaced or removed, as they are."""
     select = f"SELECT {', '.join(map(quoted, names))} FROM {qualified(definition.name)} WHERE"
-    listed = _listed(keys)
+    listed = has_key(keys)
     if listed is not None:
         return cursor.execute(f"{select} {listed}").to_arrow_table()
     key = ", ".join(map(quoted, definition.primary_key))
@@ -183,17 +181,6 @@ def _before(
         return cursor.execute(f"{select} ({key}) IN (SELECT ({key}) FROM {_INCOMING})").to_arrow_table()
     finally:
         cursor.unregister(_INCOMING)
-
-
-def _listed(keys: pa.Table) -> str | None:
-    """The condition that finds these keys by the table's own index; None where it would not, or not any faster."""
-    if keys.num_columns != 1 or not 0 < keys.num_rows <= _MOST_LITERALS:
-        return None
-    type_ = keys.schema.field(0).type
-    if not (pa.types.is_integer(type_) or pa.types.is_string(type_)):
-        return None
-    column = Column(keys.column_names[0], type_, duckdb_type(type_))
-    return f"{quoted(column.name)} {among(column, keys.column(0).to_pylist())}"
 
 
 def _as_stored(column: Column, values: Sequence[object]) -> list[object]:

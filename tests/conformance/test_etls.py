@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from featurestore.client.sync import Store
-from featurestore.model.errors import DeadlineExceeded, FailedPrecondition
+from featurestore.model.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument
 from tests.conformance.world import HEADER, World
 from tests.support.git_repos import GitRepo
 
@@ -43,6 +43,20 @@ def test_a_value_without_rows_is_absent_with_the_contract_s_schema_and_the_etl_i
     assert served.schema == world.store.get_etl(world.etl("raises_on_few.py")).contract
 
 
+@pytest.mark.parametrize("path", ["by_rows.py", "by_key.py"])
+def test_an_etl_that_is_trained_in_parts_is_saved_and_serves_what_training_showed(
+    world: World, path: str
+) -> None:
+    trained = world.store.extract_train(world.query, world.script(path), save=True)
+    assert trained.etl_id.startswith("etl_")
+    served = [live(world, path, value) for value in (1, 2)]
+    shown = [row for row in trained.to_arrow().to_pylist() if row["user_id"] is not None]
+    assert sorted(map(str, shown)) == sorted(str(row) for each in served for row in each.to_pylist())
+    assert served[0].schema == trained.contract
+    by_order = world.store.extract_train(world.query, trained.etl_id, index_key="order_id").to_arrow()
+    assert by_order.num_rows == 5
+
+
 def test_a_saved_etl_is_run_again_in_training_by_id_and_by_name(world: World, fresh: Fresh) -> None:
     store, name = world.store, fresh("an_etl")
     saved = store.extract_train(world.query, world.script("good.py"), save=True, name=name)
@@ -71,6 +85,72 @@ def test_a_local_script_runs_as_it_is_on_disk_and_is_saved_once_it_is_committed(
         assert saved.contract.names == ["user_id", "day"]
         served = store.extract_realtime(None, saved.etl_id, index_key="user_id", index_value=2)
         assert {row["day"] for row in served.to_pylist()} == {None, "d"}
+
+
+KINDS = {
+    "arrow": "from etl_abc import ArrowEtl as Base\nimport pyarrow.compute as pc\nclass Etl(Base):\n    def extract(self):\n"
+    "        rows = self.table\n        twice = pc.multiply(rows['amount'], 2.0)\n"
+    "        return rows.select(['user_id']).append_column('twice', twice)\n",
+    "polars": "from etl_abc import PolarsEtl as Base\nimport polars as pl\nclass Etl(Base):\n    def extract(self):\n"
+    "        return self.frame.lazy().select('user_id', twice=pl.col('amount') * 2)\n",
+    "sql": "from etl_abc import SqlEtl as Base\nclass Etl(Base):\n    sql = 'select user_id, amount * 2 as twice from input'\n",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_etl_of_another_kind_is_trained_served_and_verified_as_a_pandas_one(
+    world: World, fresh: Fresh, kind: str
+) -> None:
+    store, script = (
+        world.store,
+        KINDS[kind].replace("(Base):\n", "(Base):\n    granularity, pure = 'rows', True\n"),
+    )
+    pandas = store.get_etl(world.etl("good.py"))
+    assert (pandas.kind, pandas.granularity, pandas.pure) == ("pandas", "frame", False)
+    with GitRepo(world.folder / fresh("repo")) as repo:
+        repo.commit({"etl.py": script})
+        trained = store.extract_train(world.query, str(repo.folder / "etl.py"), save=True)
+    assert trained.contract == pandas.contract
+    assert sorted(trained.to_arrow()["twice"].drop_null().to_pylist()) == [2.0, 3.0, 5.0, 16.0]
+    saved = store.get_etl(trained.etl_id)
+    assert (saved.kind, saved.granularity, saved.pure) == (kind, "rows", True)
+    served = [
+        store.extract_realtime(None, trained.etl_id, index_key="user_id", index_value=1) for _ in range(2)
+    ]
+    for each in served:
+        assert sorted(row["twice"] for row in each.to_pylist()) == [3.0, 5.0]
+    assert [each.info.features_from_cache for each in served] == [False, True]
+    assert store.verify(world.query, trained.etl_id, index_key="user_id").consistent
+
+
+def test_a_local_script_takes_the_files_beside_it_along_and_is_saved_once_they_are_committed_too(
+    world: World, fresh: Fresh
+) -> None:
+    store = world.store
+    body = "        f = self.df[['user_id']].copy()\n        f['n'] = helpers.N\n        return f\n"
+    with GitRepo(world.folder / fresh("repo")) as repo:
+        repo.commit({"team/etl.py": f"import helpers\n{HEADER}{body}", "team/helpers.py": "N = 1\n"})
+        script = str(repo.folder / "team" / "etl.py")
+        first = store.extract_train(world.query, script, save=True)
+        repo.write("team/helpers.py", "N = 2\n")
+        assert set(store.extract_train(world.query, script).to_arrow()["n"].to_pylist()) == {2}
+        with pytest.raises(FailedPrecondition, match=r"'helpers\.py', which it imports, differs") as refused:
+            store.extract_train(world.query, script, save=True)
+        assert refused.value.reason == "ETL_NOT_COMMITTED"
+
+        repo.commit({"team/helpers.py": "N = 2\n"})
+
+        second = store.extract_train(world.query, script, save=True)
+        assert [path for path, _ in store.get_etl(second.etl_id).neighbours] == ["helpers.py"]
+        assert first.etl_id != second.etl_id
+        for etl_id, n in ((first.etl_id, 1), (second.etl_id, 2), (first.etl_id, 1)):
+            served = store.extract_realtime(None, etl_id, index_key="user_id", index_value=1)
+            assert {row["n"] for row in served.to_pylist()} == {n}
+
+        repo.write("team/json.py", "")
+        shadowing = repo.write("team/etl.py", f"import json\n{HEADER}        return self.df\n")
+        with pytest.raises(InvalidArgument, match=r"json\.py beside the script .* rename it"):
+            store.extract_train(world.query, str(shadowing)).to_arrow()
 
 
 def test_a_broken_contract_names_the_column_and_both_types(world: World) -> None:

@@ -17,10 +17,17 @@ from featurestore.rpc.errors import from_rpc_error
 from tests.support.git_repos import GitRepo
 
 HEADER = "from etl_abc import AbstractEtl\nclass Etl(AbstractEtl):\n    def extract(self):\n"
+BY_ROWS, BY_KEY = (
+    HEADER.replace("    def", f"    granularity = {granularity!r}\n    def")
+    for granularity in ("rows", "key")
+)
 SCRIPTS = {
     "good.py": HEADER
     + "        f = self.df[['user_id']].copy()\n        f['twice'] = self.df['amount'] * 2\n        return f\n",
     "same.py": HEADER + "        return self.df\n",
+    "by_rows.py": BY_ROWS + "        return self.df[['user_id']].assign(twice=self.df['amount'] * 2)\n",
+    "by_key.py": BY_KEY
+    + "        return self.df[['user_id']].head(1).assign(share=self.df['amount'].sum() / len(self.df))\n",
     "raises.py": HEADER + "        a = 1\n        raise ValueError('on purpose')\n",
     "no_frame.py": HEADER + "        return 5\n",
     "endless.py": HEADER + "        while True:\n            pass\n",

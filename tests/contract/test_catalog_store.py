@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import logging
 from datetime import UTC, datetime, timedelta
 
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from featurestore.model.errors import Internal, InvalidArgument, NotFound, Unavailable
+from featurestore.model.etl import Declarations
 from featurestore.model.names import DEFAULT_ID_KEY, Kind, is_id
 from featurestore.model.query import Column, Notes, OrderTerm, Warned
 from featurestore.model.table import Version
@@ -16,6 +18,7 @@ from featurestore.model.verifying import Difference, KeptReport, VerifyReport
 from services.catalog import catalog as catalog_module
 from services.catalog import conversions
 from services.catalog.catalog import CatalogService
+from services.catalog.documents import EtlDocument
 from services.catalog.store import open_store
 from tests.support.catalog_drafts import CONTRACT, SCRIPT, etl_draft, query_draft
 from tests.support.catalogs import opened_catalog
@@ -129,6 +132,13 @@ class TestSavingTheSame:
         again = await catalog.save_etl(etl_draft(query.query_id, neighbours=helpers))
         assert again == first
         assert again.contract.equals(CONTRACT, check_metadata=True)
+
+    async def test_what_a_script_says_of_itself_is_no_difference_and_the_first_word_counts(self, catalog):
+        query = await catalog.save_query(query_draft())
+        first = await catalog.save_etl(etl_draft(query.query_id))
+        again = await catalog.save_etl(etl_draft(query.query_id, declared=Declarations("rows", pure=True)))
+        assert again == first
+        assert again.declared == Declarations()
 
     async def test_a_save_that_broke_off_is_completed_by_repeating_it(self, url):
         draft = query_draft(name="demo", index_key=["user_id"])
@@ -273,7 +283,10 @@ class TestWhatComesBack:
     async def test_all_that_an_etl_draft_says_is_there_after_reopening(self, url):
         async with opened_catalog(url) as catalog:
             query = await catalog.save_query(query_draft())
-            draft = etl_draft(query.query_id, neighbours=[("a.py", "a" * 64)], name="features")
+            declared = Declarations("key", pure=True, kind="sql")
+            draft = etl_draft(
+                query.query_id, neighbours=[("a.py", "a" * 64)], name="features", declared=declared
+            )
             saved = await catalog.save_etl(draft)
         async with opened_catalog(url) as catalog:
             etl = await catalog.get_etl(saved.etl_id)
@@ -467,3 +480,11 @@ class _BreaksOff:
             raise Unavailable("CATALOG_UNAVAILABLE", "the catalogue did not answer while saving")
         self._left -= 1
         return await self._store.insert(document)
+
+
+def test_an_etl_that_an_older_release_stored_says_nothing_of_itself():
+    document = conversions.etl_document(etl_draft("qry_x"), DEFAULT_ID_KEY, 0).model_dump_json()
+    stored = json.loads(document)
+    assert stored.pop("declared")
+    old = EtlDocument.model_validate_json(json.dumps(stored))
+    assert conversions.etl(old, (), ()).declared == Declarations()

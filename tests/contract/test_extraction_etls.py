@@ -27,7 +27,7 @@ from featurestore.model.query import QueryForm
 from featurestore.model.schema import schema_sha256
 from featurestore.model.serving import Answer, AnswerFormat, EtlRun, Keys, Outcome, TrainStream
 from services.extraction.extraction import ExtractionService
-from services.extraction.git_transport import GitSettings
+from services.extraction.git_settings import GitSettings
 from services.extraction.worker_types import WorkerLimits
 from services.realtime.realtime import RealtimeService
 from tests.support.realtime_rows import new_id, opened, rows_of

@@ -16,7 +16,7 @@ from featurestore.model.query import Column, QueryForm
 from featurestore.model.serving import Answer, AnswerFormat, EtlRun, Keys
 from featurestore.model.verifying import Difference, VerifyReport
 from services.extraction.extraction import ExtractionService
-from services.extraction.git_transport import GitSettings
+from services.extraction.git_settings import GitSettings
 from services.extraction.verify_choice import KeyChoice
 from services.extraction.verify_keys import KeyIndex, KeySample, distinct, made_up, rows_of_keys
 from services.extraction.worker_types import WorkerLimits

@@ -8,7 +8,7 @@ import textwrap
 from dataclasses import dataclass
 
 HEADER = """
-import ctypes, ctypes.util, json, mmap, os, resource, select, signal, socket, struct, subprocess, sys, tempfile, threading, time
+import ctypes, ctypes.util, json, mmap, os, resource, signal, socket, struct, subprocess, sys, tempfile, threading, time
 import numpy as np, pandas as pd, pyarrow as pa
 from featurestore.etl import AbstractEtl
 
@@ -189,9 +189,9 @@ KERNEL = _family(
         "handles page faults": "reached(call, 323, 282, 0x800)",
         "counts events": "reached(call, 298, 241, 0, 0, -1, -1, 0)",
         "reads the keys": "reached(call, 250, 219, 0, -3, 0)",
-        "makes an event": "got(os.eventfd(0))",
+        "takes signals as events": "reached(call, 289, 74, -1, 0, 99, 0)",
         "makes a timer": "reached(call, 283, 85, 99)",
-        "makes a queue of events": "got(select.epoll())",
+        "watches a file system": "reached(call, 300, 262, 99, 0)",
         "makes a memory file": "got(os.memfd_create('x'))",
         "makes a secret memory file": "reached(call, 447, 447, 99)",
         "makes shared memory": "reached(call, 29, 194, 0, 4096, 0o600)",

@@ -33,7 +33,7 @@ class Etl(AbstractEtl):
             control.send(wire_socket, {"header": len(text), "body": len(body), **sizes})
             time.sleep(60)
         good = wire.encode_tables([pa.table({"x": ["ab", "cd", "ef"]})], pa.schema([("x", pa.string())]))[1].to_pybytes()
-        told = {"batches": [1], "loaded": True}
+        told = {"batches": [1], "loaded": True, "declared": {"granularity": "frame", "pure": False, "kind": "pandas"}}
         FORGED
 """
 
@@ -52,11 +52,13 @@ FORGED = {
     "sizes beyond all limits": "answer(good, told, body=2**62)",
     "a size that is true": "answer(good, told, header=True)",
     "a size too many": "answer(good, told, more=1)",
-    "other counts": "answer(good, {'batches': [2], 'loaded': True})",
-    "counts that are true": "answer(good, {'batches': [True], 'loaded': True})",
-    "negative counts": "answer(good, {'batches': [-1], 'loaded': True})",
-    "counts that are text": "answer(good, {'batches': '1', 'loaded': True})",
-    "no counts": "answer(good, {})",
+    "other counts": "answer(good, {**told, 'batches': [2]})",
+    "counts that are true": "answer(good, {**told, 'batches': [True]})",
+    "negative counts": "answer(good, {**told, 'batches': [-1]})",
+    "counts that are text": "answer(good, {**told, 'batches': '1'})",
+    "no counts": "answer(good, {**told, 'batches': None})",
+    "no declarations": "answer(good, {'batches': [1], 'loaded': True})",
+    "declarations that nobody can make": "answer(good, {**told, 'declared': {**told['declared'], 'kind': ['sql']}})",
     "a failure of no kind": "answer(b'', {'failed': {'kind': 'no such'}})",
     "a failure that is text": "answer(b'', {'failed': 'oops'})",
     "undecided columns that are a number": "answer(good, {**told, 'undecided': 5})",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from featurestore.api.extraction.v1 import extraction_pb2
 from featurestore.api.gateway.v1 import gateway_pb2
 from featurestore.api.realtime.v1 import realtime_pb2
-from featurestore.model.etl import Etl, EtlDraft, EtlSource, PinnedScript, Provenance
+from featurestore.model.etl import Declarations, Etl, EtlDraft, EtlSource, PinnedScript, Provenance
 from featurestore.model.names import Kind
 from featurestore.model.query import Column, Notes, OrderTerm, Query, QueryDraft, QueryForm, Warned
 from featurestore.model.serving import (
@@ -26,6 +26,7 @@ from featurestore.model.serving import (
     ExtractionStatus,
     KeyAnswer,
     Keys,
+    LibraryDifference,
     Occurrence,
     Outcome,
     RealtimeStatus,
@@ -117,8 +118,24 @@ NOTES = st.builds(Notes, TEXT, TEXT, LABELS)
 WARNINGS = tuples(st.builds(Warned, TEXT, TEXT))
 PROVENANCE = st.builds(Provenance, TEXT, TEXT, TEXT, TEXT, LABELS)
 NEIGHBOURS = tuples(st.tuples(TEXT, TEXT))
-SCRIPT = st.builds(PinnedScript, TEXT, PROVENANCE, NEIGHBOURS)
-INFO = st.builds(AnswerInfo, TEXT, VERSION, TEXT, TEXT, TEXT, st.booleans())
+DECLARED = st.builds(
+    Declarations,
+    st.sampled_from(["rows", "key", "frame"]),
+    st.booleans(),
+    st.sampled_from(["pandas", "arrow", "polars", "sql"]),
+)
+SCRIPT = st.builds(PinnedScript, TEXT, PROVENANCE, NEIGHBOURS, DECLARED)
+INFO = st.builds(
+    AnswerInfo,
+    TEXT,
+    VERSION,
+    TEXT,
+    TEXT,
+    TEXT,
+    st.booleans(),
+    st.booleans(),
+    tuples(st.builds(LibraryDifference, TEXT, TEXT, TEXT)),
+)
 CACHE_USE = st.builds(
     CacheUse,
     TEXT,
@@ -131,7 +148,10 @@ CACHE_USE = st.builds(
     st.floats(0, allow_infinity=False),
 )
 KEY_ANSWER = st.builds(KeyAnswer, st.sampled_from(Outcome), COUNT)
-SOURCE = st.builds(EtlSource, address=NAME) | st.builds(EtlSource, local_path=NAME, text=TEXT)
+BESIDE = st.lists(st.tuples(NAME, TEXT), max_size=2).map(tuple)
+SOURCE = st.builds(EtlSource, address=NAME) | st.builds(
+    EtlSource, local_path=NAME, text=TEXT, neighbours=BESIDE
+)
 RUN = st.builds(EtlRun, TEXT, TEXT, SCRIPT, COLUMNS, SCHEMA)
 DEFINITION = st.builds(TableDefinition, TEXT, SCHEMA, tuples(TEXT), st.none() | NAME)
 ROWS = st.lists(st.integers(0, 9), max_size=3).map(
@@ -218,6 +238,7 @@ ROUND_TRIPS = [
             NOTES,
             MOMENT,
             tuples(TEXT),
+            DECLARED,
             tuples(KEPT),
         ),
         convert_saved.etl_to_proto,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from featurestore.model.etl import EtlDraft, PinnedScript, Provenance
+from featurestore.model.etl import Declarations, EtlDraft, PinnedScript, Provenance
 from featurestore.model.query import Column, Notes, OrderTerm, QueryDraft, QueryForm, Warned
 
 SQL = "SELECT user_id, total FROM feature_store.quotes"
@@ -59,6 +59,7 @@ def etl_draft(
     commit: str = "1" * 40,
     path: str = "etl.py",
     libraries: Mapping[str, str] | None = None,
+    declared: Declarations | None = None,
 ) -> EtlDraft:
     """An ETL of the query with this id, whose script is pinned by the hash of its text."""
     provenance = Provenance(
@@ -67,7 +68,7 @@ def etl_draft(
     blob_sha256 = hashlib.sha256(script.encode()).hexdigest()
     return EtlDraft(
         query_id=query_id,
-        script=PinnedScript(blob_sha256, provenance, tuple(neighbours)),
+        script=PinnedScript(blob_sha256, provenance, tuple(neighbours), declared or Declarations()),
         contract=contract,
         name=name,
         index_key=tuple(index_key),

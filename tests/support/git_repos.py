@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,6 +26,9 @@ REGULAR = 0o100644
 EXECUTABLE = 0o100755
 SYMLINK = stat.S_IFLNK
 SUBMODULE = S_IFGITLINK
+
+LOCALHOST = Path(__file__).with_name("localhost.pem")
+"""A key and its certificate for `localhost` and `127.0.0.1`, which is its own authority."""
 
 _WHO = b"Ada <ada@example.com>"
 _WHEN = 1_700_000_000
@@ -130,20 +134,30 @@ class HttpServer:
     """A WSGI application on a loopback port, in threads that end with `close`.
 
     Attributes:
-        url: `http://127.0.0.1:<port>`.
+        url: `http://127.0.0.1:<port>`, or with `https`.
         requests: method and path of every request so far.
+        authorizations: the header `Authorization` of each, empty where there is none.
     """
 
-    def __init__(self, app: App) -> None:
-        """It serves from now on."""
+    def __init__(self, app: App, *, tls: bool = False) -> None:
+        """It serves from now on; with TLS by the certificate in `LOCALHOST`."""
         self.requests: list[str] = []
+        self.authorizations: list[str] = []
 
         def recorded(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
             self.requests.append(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}")
+            self.authorizations.append(environ.get("HTTP_AUTHORIZATION", ""))
             return app(environ, start_response)
 
         self._server = make_server("127.0.0.1", 0, recorded, _Threads, WSGIRequestHandlerLogger)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(LOCALHOST)
+            # The handshake is the threads' business: a client that never makes it must not hold up the others.
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="git-server")
         self._thread.start()
 
@@ -160,9 +174,9 @@ class _Threads(ThreadingMixIn, WSGIServerLogger):
 
 
 @contextmanager
-def http_server(app: App) -> Iterator[HttpServer]:
+def http_server(app: App, *, tls: bool = False) -> Iterator[HttpServer]:
     """Serve any application while the block runs."""
-    server = HttpServer(app)
+    server = HttpServer(app, tls=tls)
     try:
         yield server
     finally:
@@ -176,6 +190,12 @@ def git_server(**repositories: GitRepo) -> Iterator[HttpServer]:
     Args:
         repositories: `etl=repo` is at `<url>/team/etl.git`.
     """
-    served: dict[str, BackendRepo] = {f"/team/{name}.git": one.repo for name, one in repositories.items()}
-    with http_server(make_wsgi_chain(DictBackend(served))) as server:
+    with http_server(git_app(**repositories)) as server:
         yield server
+
+
+def git_app(**repositories: GitRepo) -> App:
+    """The application of `git_server`."""
+    served: dict[str, BackendRepo] = {f"/team/{name}.git": one.repo for name, one in repositories.items()}
+    app: App = make_wsgi_chain(DictBackend(served))
+    return app

@@ -43,9 +43,26 @@ def query_plan(definition=QUERY, canonical="SELECT", schema=SCHEMA, saved=SAVED)
 
 
 def etl_plan(
-    definition=ETL, blob="aaaaaaaa11", contract=SCHEMA, saved=SAVED_ETL, query=SAME_QUERY, declared=DECLARED
+    definition=ETL,
+    blob="aaaaaaaa11",
+    beside=(),
+    contract=SCHEMA,
+    saved=SAVED_ETL,
+    query=SAME_QUERY,
+    declared=DECLARED,
 ):
-    return plan_etl(definition, blob, contract, saved, query, declared)
+    return plan_etl(definition, blob, beside, contract, saved, query, declared)
+
+
+def test_another_file_beside_a_script_is_a_change_and_is_named():
+    saved = replace(SAVED_ETL, neighbours=(("a.py", "1"), ("b.py", "2"), ("c.py", "3")))
+    same = etl_plan(beside=(("a.py", "1"), ("b.py", "2"), ("c.py", "3")), saved=saved)
+    assert (same.standing, same.content_id) == (Standing.SAME, "etl_1")
+    changed = etl_plan(beside=(("a.py", "1"), ("b.py", "9"), ("d.py", "4")), saved=saved)
+    assert (changed.standing, changed.changes) == (
+        Standing.CHANGED,
+        ("other files beside the script (b.py, c.py, d.py)",),
+    )
 
 
 def test_a_name_that_stands_for_nothing_is_new():

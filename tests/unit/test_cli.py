@@ -7,7 +7,7 @@ import json
 import math
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stdout
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -300,17 +300,3 @@ def test_a_table_in_a_pipe_is_neither_cut_nor_wrapped():
     assert "[red]" in lines[3]
     assert "[b]" in lines[0]
     assert lines[-1] == "two rows"
-
-
-def test_progress_is_shown_on_a_terminal_only(monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
-    monkeypatch.setattr(output, "_PROGRESS_AFTER", 0)
-    for err, shown in ((Terminal(), True), (io.StringIO(), False)):
-        with redirect_stderr(err):
-            progress = output.Progress()
-            progress.add(1000)
-            progress.end()
-        assert ("1,000 rows" in err.getvalue()) == shown

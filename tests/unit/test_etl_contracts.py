@@ -26,6 +26,13 @@ def test_nullability_and_metadata_do_not_count():
     contracts.check(schema, CONTRACT)
 
 
+def test_names_inside_nested_types_count():
+    lists = pa.schema([("x", pa.list_(pa.field("l", pa.int64())))])
+    contracts.check(lists, lists)
+    with pytest.raises(FailedPrecondition, match="list<l: int64>, the contract says list<item: int64>"):
+        contracts.check(lists, pa.schema([("x", pa.list_(pa.int64()))]))
+
+
 def test_missing_unexpected_and_wrong_columns_are_all_listed():
     assert differing(pa.schema([("a", pa.int32()), ("c", pa.float64()), ("d", pa.bool_())])) == {
         ("a", "type", "int64", "int32"),

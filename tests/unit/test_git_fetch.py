@@ -19,7 +19,9 @@ from services.extraction.git_address import parse
 from services.extraction.git_fetch import GitSettings, GitSources
 from tests.support.git_repos import EXECUTABLE, SUBMODULE, SYMLINK, GitRepo, git_server
 
-SETTINGS = GitSettings(schemes=frozenset({"http", "file"}), max_script_bytes=1000)
+SETTINGS = GitSettings(
+    schemes=frozenset({"http", "file"}), networks=frozenset({"127.0.0.0/8"}), max_script_bytes=1000
+)
 OLD, NEW = "# the old code\n", "# the new code\n"
 
 
@@ -44,7 +46,7 @@ def place(request, tmp_path):
                 yield Place(repo, f"git+{server.url}/team/etl.git")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def sources():
     made = GitSources(SETTINGS)
     yield made
@@ -208,7 +210,7 @@ class TestPins:
         saved = _pin(await sources.fetch(place("main")))
         place.repo.commit({"etl.py": NEW})
         assert (await sources.fetch(place("main"))).source == NEW
-        assert await sources.load(saved, cache) == OLD
+        assert (await sources.load(saved, cache)).source == OLD
         assert await cache.get(saved.blob_sha256) == OLD
 
     async def test_a_commit_that_was_pushed_away_is_missed_only_without_the_cache(
@@ -219,7 +221,7 @@ class TestPins:
             saved = _pin(await sources.fetch(parse(f"git+{server.url}/team/etl.git@main#etl.py")))
             await cache.put(OLD)
             repo.commit({"etl.py": NEW}, orphan=True)
-            assert await sources.load(saved, cache) == OLD
+            assert (await sources.load(saved, cache)).source == OLD
             with pytest.raises(NotFound) as refused:
                 await sources.load(saved, BlobCache(tmp_path / "empty"))
             assert refused.value.details["what"] == "ref"
@@ -229,11 +231,11 @@ class TestPins:
             repo.commit({"etl.py": OLD})
             with git_server(etl=repo) as server:
                 saved = _pin(await sources.fetch(parse(f"git+{server.url}/team/etl.git@main#etl.py")))
-                assert await sources.load(saved, cache) == OLD
+                assert (await sources.load(saved, cache)).source == OLD
                 asked = len(server.requests)
-                assert await sources.load(saved, cache) == OLD
+                assert (await sources.load(saved, cache)).source == OLD
                 assert len(server.requests) == asked
-        assert await sources.load(saved, cache) == OLD
+        assert (await sources.load(saved, cache)).source == OLD
         with pytest.raises(Unavailable) as refused:
             await sources.load(saved, BlobCache(tmp_path / "empty"))
         assert (refused.value.reason, refused.value.details["host"]) == ("GIT_UNREACHABLE", "127.0.0.1")
@@ -245,7 +247,7 @@ class TestPins:
         saved = _pin(await sources.fetch(place()))
         await sources.load(saved, cache)
         (tmp_path / "blobs" / saved.blob_sha256).write_text(NEW)
-        assert await sources.load(saved, cache) == OLD
+        assert (await sources.load(saved, cache)).source == OLD
         assert (tmp_path / "blobs" / saved.blob_sha256).read_text() == OLD
 
     async def test_a_cache_that_can_not_be_written_is_no_reason_not_to_serve(
@@ -254,14 +256,14 @@ class TestPins:
         place.repo.commit({"etl.py": OLD})
         saved = _pin(await sources.fetch(place()))
         (tmp_path / "a file").touch()
-        assert await sources.load(saved, BlobCache(tmp_path / "a file")) == OLD
+        assert (await sources.load(saved, BlobCache(tmp_path / "a file"))).source == OLD
         assert "could not be cached" in caplog.text
 
     async def test_other_bytes_than_were_saved_are_refused(self, place, sources, cache):
         place.repo.commit({"etl.py": NEW})
         saved = _pin(await sources.fetch(place()))
         other = replace(saved, blob_sha256=hashlib.sha256(OLD.encode()).hexdigest())
-        with pytest.raises(FailedPrecondition, match="not the script that was saved") as refused:
+        with pytest.raises(FailedPrecondition, match="not what was saved") as refused:
             await sources.load(other, cache)
         assert refused.value.details["found_sha256"] == saved.blob_sha256
         assert await cache.get(saved.blob_sha256) is None
@@ -290,7 +292,7 @@ class TestPermission:
             await sources.fetch(parse(address))
         await sources.close()
         assert refused.value.reason == reason
-        assert refused.value.details["setting"] == ("git.schemes" if reason == "GIT_SCHEME" else "git.hosts")
+        assert refused.value.details["setting"] == ("git_schemes" if reason == "GIT_SCHEME" else "git_hosts")
 
     async def test_what_is_not_allowed_is_not_asked(self, tmp_path):
         with GitRepo(tmp_path / "repo") as repo, git_server(etl=repo) as server:

@@ -1,5 +1,6 @@
 """A local script can be pinned only if HEAD of its repository holds exactly what is on disk."""
 
+import hashlib
 import shlex
 
 import pytest
@@ -18,7 +19,7 @@ def repo(tmp_path):
         yield made
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def sources():
     made = GitSources(GitSettings(schemes=frozenset({"file"}), max_script_bytes=1000))
     yield made
@@ -29,13 +30,13 @@ class TestCommitted:
     @pytest.mark.parametrize("path", ["etl.py", "deep/er/a b.py"])
     async def test_a_committed_script_is_found_at_its_commit(self, repo, sources, path):
         commit = repo.commit({path: TEXT})
-        script = await sources.head_of_path(str(repo.folder / path), TEXT)
+        script = await sources.head_of_path(str(repo.folder / path), TEXT, {})
         assert (script.source, script.commit, script.path) == (TEXT, commit, path)
         assert (script.repository, script.ref, script.origin) == (repo.url, "", "")
 
     async def test_what_was_found_can_be_fetched_again_by_its_pin(self, repo, sources):
         repo.commit({"etl.py": TEXT})
-        script = await sources.head_of_path(str(repo.folder / "etl.py"), TEXT)
+        script = await sources.head_of_path(str(repo.folder / "etl.py"), TEXT, {})
         repo.commit({"etl.py": "# later\n"})
         again = await sources.fetch(pinned(script.repository, script.commit, script.path))
         assert (again.source, again.blob_sha256) == (TEXT, script.blob_sha256)
@@ -43,13 +44,13 @@ class TestCommitted:
     async def test_a_link_to_a_script_counts_as_the_script(self, repo, sources, tmp_path):
         repo.commit({"etl.py": TEXT})
         (tmp_path / "link.py").symlink_to(repo.folder / "etl.py")
-        assert (await sources.head_of_path(str(tmp_path / "link.py"), TEXT)).path == "etl.py"
+        assert (await sources.head_of_path(str(tmp_path / "link.py"), TEXT, {})).path == "etl.py"
 
     async def test_another_uncommitted_file_is_no_hindrance(self, repo, sources):
         commit = repo.commit({"etl.py": TEXT, "other.py": TEXT})
         repo.write("other.py", "# changed\n")
         repo.write("untracked.py", "# new\n")
-        assert (await sources.head_of_path(str(repo.folder / "etl.py"), TEXT)).commit == commit
+        assert (await sources.head_of_path(str(repo.folder / "etl.py"), TEXT, {})).commit == commit
 
     @pytest.mark.parametrize(
         ("remote", "origin"),
@@ -67,7 +68,7 @@ class TestCommitted:
         config = repo.repo.get_config()
         config.set((b"remote", b"origin"), b"url", remote.encode())
         config.write_to_path()
-        assert (await sources.head_of_path(str(repo.folder / "etl.py"), TEXT)).origin == origin
+        assert (await sources.head_of_path(str(repo.folder / "etl.py"), TEXT, {})).origin == origin
 
 
 class TestNotCommitted:
@@ -115,33 +116,73 @@ class TestNotCommitted:
     async def test_the_text_that_was_read_counts_and_not_what_the_disk_holds_by_now(self, repo, sources):
         repo.commit({"etl.py": TEXT})
         with pytest.raises(FailedPrecondition, match="differs from HEAD"):
-            await sources.head_of_path(str(repo.folder / "etl.py"), "# what the caller read\n")
+            await sources.head_of_path(str(repo.folder / "etl.py"), "# what the caller read\n", {})
 
     async def test_a_file_inside_the_git_folder_is_not_committed(self, repo, sources):
         repo.commit({"etl.py": TEXT})
         with pytest.raises(FailedPrecondition) as refused:
-            await sources.head_of_path(str(repo.folder / ".git" / "config"), "x")
+            await sources.head_of_path(str(repo.folder / ".git" / "config"), "x", {})
         assert refused.value.reason == "ETL_NOT_COMMITTED"
 
     async def test_a_committed_script_over_the_limit_is_refused_as_such(self, repo, sources):
         repo.commit({"etl.py": "#" * 1001})
         with pytest.raises(FailedPrecondition, match="1000 are allowed") as refused:
-            await sources.head_of_path(str(repo.folder / "etl.py"), "#" * 1001)
+            await sources.head_of_path(str(repo.folder / "etl.py"), "#" * 1001, {})
         assert refused.value.reason == "ETL_SOURCE"
+
+
+class TestNeighbours:
+    SCRIPT = "import helpers\nfrom features import ages\n"
+    FILES = {"helpers.py": "# h\n", "features/ages.py": "# a\n"}  # noqa: RUF012 - read only
+
+    @pytest.fixture
+    def script(self, repo):
+        beside = {f"team/{path}": text for path, text in self.FILES.items()}
+        repo.commit({"team/etl.py": self.SCRIPT, "team/unasked.py": "", **beside})
+        return str(repo.folder / "team" / "etl.py")
+
+    async def test_committed_neighbours_are_found_with_their_hashes(self, sources, script):
+        found = await sources.head_of_path(script, self.SCRIPT, self.FILES)
+        assert {file.path: file.source for file in found.neighbours} == self.FILES
+        assert [file.blob_sha256 for file in found.neighbours] == [
+            hashlib.sha256(self.FILES[path].encode()).hexdigest() for path in sorted(self.FILES)
+        ]
+
+    @pytest.mark.parametrize(
+        ("on_disk", "named", "why"),
+        [
+            ({**FILES, "helpers.py": "# changed\n"}, "helpers.py", "differs from HEAD"),
+            ({**FILES, "helpers.py": "# h\r\n"}, "helpers.py", "line endings only"),
+            ({**FILES, "features/__init__.py": ""}, "features/__init__.py", "is not in HEAD"),
+            ({"helpers.py": "# h\n"}, "features/ages.py", "and not on the disk"),
+        ],
+        ids=["changed", "line endings", "new", "removed"],
+    )
+    async def test_a_neighbour_that_differs_from_head_is_named_with_what_to_run(
+        self, repo, sources, script, on_disk, named, why
+    ):
+        with pytest.raises(FailedPrecondition) as refused:
+            await sources.head_of_path(script, self.SCRIPT, on_disk)
+        assert refused.value.reason == "ETL_NOT_COMMITTED"
+        assert f"{named!r}, which it imports, " in refused.value.message
+        assert why in refused.value.message
+        assert refused.value.details["todo"] == (
+            f"cd {shlex.quote(str(repo.folder))} && git add team/{named} && git commit -m 'ETL' team/{named}"
+        )
 
 
 async def test_a_store_elsewhere_has_no_business_on_the_callers_disk(repo):
     repo.commit({"etl.py": TEXT})
     sources = GitSources(GitSettings())
     with pytest.raises(PermissionDenied) as refused:
-        await sources.head_of_path(str(repo.folder / "etl.py"), TEXT)
+        await sources.head_of_path(str(repo.folder / "etl.py"), TEXT, {})
     await sources.close()
     assert refused.value.reason == "GIT_SCHEME"
 
 
 async def _refused(sources, script):
     with pytest.raises(FailedPrecondition) as refused:
-        await sources.head_of_path(str(script), script.read_bytes().decode())
+        await sources.head_of_path(str(script), script.read_bytes().decode(), {})
     assert refused.value.reason == "ETL_NOT_COMMITTED"
     assert refused.value.details["todo"] in refused.value.message
     return refused.value

@@ -49,10 +49,10 @@ def test_two_logs_have_two_ids(tmp_path):
     assert len(ids) == 2
 
 
-def test_a_publish_is_found_by_its_id(log):
+def test_publishes_are_found_by_their_ids(log):
     log.append([record("a"), record("b")])
-    assert log.find("b") == Receipt(2, "digest of b", 1)
-    assert log.find("c") is None
+    assert log.find(["c", "b"]) == {"b": Receipt(2, "digest of b", 1)}
+    assert log.find([]) == {}
 
 
 def test_every_commit_is_synced(log):

@@ -67,6 +67,12 @@ ARROW = schema.to_bytes(pa.schema([("a", pa.int64())]))
             "PinnedScript.provenance",
         ),
         (
+            convert_saved.declarations_from_proto,
+            common_pb2.Declarations(granularity="rows", kind="spark"),
+            "BAD_FIELD",
+            "declared",
+        ),
+        (
             convert_table.table_definition_from_proto,
             common_pb2.TableDefinition(),
             "MISSING_FIELD",

@@ -168,6 +168,23 @@ def test_a_changed_query_and_contract_are_told_with_their_difference(repo, store
     assert planned.out.endswith("); + share double; - each double\n")
 
 
+def test_a_changed_file_beside_a_script_is_a_change_and_is_told(repo, store):
+    script = ETL.replace("from etl_abc", "import _helpers\nfrom etl_abc")
+    repo.commit({"defs/etls/shares.py": script, "defs/etls/_helpers.py": "# one\n"})
+    first = apply(repo, "--store", store)
+    assert (first.code, first.err) == (0, "")
+    assert "same     etl    shares" in apply(repo, "--store", store, "--dry-run").out
+    repo.commit({"defs/etls/_helpers.py": "# two\n"})
+    assert (
+        "(etls/shares.py): other files beside the script (_helpers.py)" in apply(repo, "--store", store).out
+    )
+    (etl,) = run("etls", "shares", "--store", store, "--json").rows
+    assert (list(etl["neighbours"]), etl["names"]) == (["_helpers.py"], ["shares"])
+    repo.write("defs/etls/_helpers.py", "# three\n")
+    refused = apply(repo, "--store", store)
+    assert (refused.code, "'_helpers.py', which it imports, differs" in refused.err) == (1, True)
+
+
 def test_a_contract_that_was_unknown_in_the_plan_is_told_when_it_is_saved(repo, store):
     apply(repo, "--store", store)
     repo.commit(

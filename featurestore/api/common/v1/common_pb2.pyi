@@ -562,6 +562,8 @@ class AnswerInfo(_message.Message):
     CONTRACT_SHA256_FIELD_NUMBER: _builtins.int
     DATA_VERSION_FIELD_NUMBER: _builtins.int
     FROM_CACHE_FIELD_NUMBER: _builtins.int
+    FEATURES_FROM_CACHE_FIELD_NUMBER: _builtins.int
+    LIBRARY_DIFFERENCES_FIELD_NUMBER: _builtins.int
     query_id: _builtins.str
     """The query, by id even where it was asked for by name."""
     etl_id: _builtins.str
@@ -571,10 +573,16 @@ class AnswerInfo(_message.Message):
     contract_sha256: _builtins.str
     """The schema that the answer was held to, in hex."""
     from_cache: _builtins.bool
-    """All of it came from the answer cache."""
+    """All of the query's rows came from the answer cache."""
+    features_from_cache: _builtins.bool
+    """The ETL was not run: it declares itself pure, and what it made of these very rows was kept."""
     @_builtins.property
     def data_version(self) -> Global___Version:
         """The answer shows at least this version; the lowest among the keys."""
+
+    @_builtins.property
+    def library_differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___LibraryDifference]:
+        """Libraries that the ETL ran with in other versions than were recorded when it was saved; empty where all are the same."""
 
     def __init__(
         self,
@@ -585,14 +593,46 @@ class AnswerInfo(_message.Message):
         contract_sha256: _builtins.str = ...,
         data_version: Global___Version | None = ...,
         from_cache: _builtins.bool = ...,
+        features_from_cache: _builtins.bool = ...,
+        library_differences: _abc.Iterable[Global___LibraryDifference] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["data_version", b"data_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blob_sha256", b"blob_sha256", "contract_sha256", b"contract_sha256", "data_version", b"data_version", "etl_id", b"etl_id", "from_cache", b"from_cache", "query_id", b"query_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blob_sha256", b"blob_sha256", "contract_sha256", b"contract_sha256", "data_version", b"data_version", "etl_id", b"etl_id", "features_from_cache", b"features_from_cache", "from_cache", b"from_cache", "library_differences", b"library_differences", "query_id", b"query_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AnswerInfo: _TypeAlias = AnswerInfo  # noqa: Y015
+
+@_typing.final
+class LibraryDifference(_message.Message):
+    """A library that an ETL ran with, in another version than when it was saved."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SAVED_FIELD_NUMBER: _builtins.int
+    SERVED_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """As pip calls it; or `python`."""
+    saved: _builtins.str
+    """The version at the last save; empty if the ETL did not import it then."""
+    served: _builtins.str
+    """The version that ran."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        saved: _builtins.str = ...,
+        served: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "saved", b"saved", "served", b"served"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LibraryDifference: _TypeAlias = LibraryDifference  # noqa: Y015
 
 @_typing.final
 class Warning(_message.Message):
@@ -1009,6 +1049,7 @@ class PinnedScript(_message.Message):
     BLOB_SHA256_FIELD_NUMBER: _builtins.int
     PROVENANCE_FIELD_NUMBER: _builtins.int
     NEIGHBOURS_FIELD_NUMBER: _builtins.int
+    DECLARED_FIELD_NUMBER: _builtins.int
     blob_sha256: _builtins.str
     """In hex."""
     @_builtins.property
@@ -1019,20 +1060,55 @@ class PinnedScript(_message.Message):
     def neighbours(self) -> _containers.RepeatedCompositeFieldContainer[Global___Neighbour]:
         """Files beside it that it imports, sorted by path."""
 
+    @_builtins.property
+    def declared(self) -> Global___Declarations:
+        """What it says of itself; unset for what says nothing."""
+
     def __init__(
         self,
         *,
         blob_sha256: _builtins.str = ...,
         provenance: Global___Provenance | None = ...,
         neighbours: _abc.Iterable[Global___Neighbour] | None = ...,
+        declared: Global___Declarations | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["provenance", b"provenance"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["declared", b"declared", "provenance", b"provenance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blob_sha256", b"blob_sha256", "neighbours", b"neighbours", "provenance", b"provenance"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blob_sha256", b"blob_sha256", "declared", b"declared", "neighbours", b"neighbours", "provenance", b"provenance"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PinnedScript: _TypeAlias = PinnedScript  # noqa: Y015
+
+@_typing.final
+class Declarations(_message.Message):
+    """What holds for every run of a script, by its own word."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANULARITY_FIELD_NUMBER: _builtins.int
+    PURE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    granularity: _builtins.str
+    """`rows`, `key` or `frame`: what one result depends on."""
+    pure: _builtins.bool
+    """The same rows always give the same result."""
+    kind: _builtins.str
+    """`pandas`, `arrow`, `polars` or `sql`: what its rows come in."""
+    def __init__(
+        self,
+        *,
+        granularity: _builtins.str = ...,
+        pure: _builtins.bool = ...,
+        kind: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["granularity", b"granularity", "kind", b"kind", "pure", b"pure"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Declarations: _TypeAlias = Declarations  # noqa: Y015
 
 @_typing.final
 class Neighbour(_message.Message):
@@ -1043,7 +1119,7 @@ class Neighbour(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     BLOB_SHA256_FIELD_NUMBER: _builtins.int
     path: _builtins.str
-    """Inside the repository."""
+    """Below the script's folder."""
     blob_sha256: _builtins.str
     """In hex."""
     def __init__(
@@ -1075,6 +1151,7 @@ class Etl(_message.Message):
     NOTES_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     NAMES_FIELD_NUMBER: _builtins.int
+    DECLARED_FIELD_NUMBER: _builtins.int
     REPORTS_FIELD_NUMBER: _builtins.int
     etl_id: _builtins.str
     """`etl_` and 26 characters."""
@@ -1107,6 +1184,10 @@ class Etl(_message.Message):
         """The labels that point at it."""
 
     @_builtins.property
+    def declared(self) -> Global___Declarations:
+        """What its script says of itself; unset for what says nothing."""
+
+    @_builtins.property
     def reports(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeptReport]:
         """The last report of verifying it, of each index key by which it was verified."""
 
@@ -1122,11 +1203,12 @@ class Etl(_message.Message):
         notes: Global___Notes | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         names: _abc.Iterable[_builtins.str] | None = ...,
+        declared: Global___Declarations | None = ...,
         reports: _abc.Iterable[Global___KeptReport] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract", "create_time", b"create_time", "notes", b"notes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract", "create_time", b"create_time", "declared", b"declared", "notes", b"notes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blob_sha256", b"blob_sha256", "contract", b"contract", "create_time", b"create_time", "etl_id", b"etl_id", "names", b"names", "neighbours", b"neighbours", "notes", b"notes", "provenances", b"provenances", "query_id", b"query_id", "reports", b"reports"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blob_sha256", b"blob_sha256", "contract", b"contract", "create_time", b"create_time", "declared", b"declared", "etl_id", b"etl_id", "names", b"names", "neighbours", b"neighbours", "notes", b"notes", "provenances", b"provenances", "query_id", b"query_id", "reports", b"reports"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1170,8 +1252,40 @@ class LocalScript(_message.Message):
 
     PATH_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    NEIGHBOURS_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """Absolute."""
+    text: _builtins.str
+    """Its text."""
+    @_builtins.property
+    def neighbours(self) -> _containers.RepeatedCompositeFieldContainer[Global___LocalFile]:
+        """The Python files beside and below it that it imports, at most 64 and 2 MiB."""
+
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        text: _builtins.str = ...,
+        neighbours: _abc.Iterable[Global___LocalFile] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["neighbours", b"neighbours", "path", b"path", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LocalScript: _TypeAlias = LocalScript  # noqa: Y015
+
+@_typing.final
+class LocalFile(_message.Message):
+    """A file beside a script, as it is on the caller's disk."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Below the script's folder, with `/`, such as `features/ages.py`."""
     text: _builtins.str
     """Its text."""
     def __init__(
@@ -1186,7 +1300,7 @@ class LocalScript(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___LocalScript: _TypeAlias = LocalScript  # noqa: Y015
+Global___LocalFile: _TypeAlias = LocalFile  # noqa: Y015
 
 @_typing.final
 class Occurrence(_message.Message):

@@ -204,8 +204,11 @@ class QueryTrainResponse(_message.Message):
 
     HEAD_FIELD_NUMBER: _builtins.int
     ARROW_BATCH_FIELD_NUMBER: _builtins.int
+    DONE_SHARE_FIELD_NUMBER: _builtins.int
     arrow_batch: _builtins.bytes
     """An encapsulated Arrow IPC record-batch message."""
+    done_share: _builtins.float
+    """Beside a batch: the part of the work that is behind the rows so far, 0 to 1; unset while that is not known."""
     @_builtins.property
     def head(self) -> Global___TrainHead:
         """Comes first, once."""
@@ -215,13 +218,19 @@ class QueryTrainResponse(_message.Message):
         *,
         head: Global___TrainHead | None = ...,
         arrow_batch: _builtins.bytes = ...,
+        done_share: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["arrow_batch", b"arrow_batch", "head", b"head", "part", b"part"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_done_share", b"_done_share", "arrow_batch", b"arrow_batch", "done_share", b"done_share", "head", b"head", "part", b"part"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow_batch", b"arrow_batch", "head", b"head", "part", b"part"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_done_share", b"_done_share", "arrow_batch", b"arrow_batch", "done_share", b"done_share", "head", b"head", "part", b"part"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__done_share: _TypeAlias = _typing.Literal["done_share"]  # noqa: Y015
+    _WhichOneofArgType__done_share: _TypeAlias = _typing.Literal["_done_share", b"_done_share"]  # noqa: Y015
     _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["head", "arrow_batch"]  # noqa: Y015
     _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__done_share) -> _WhichOneofReturnType__done_share | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
 
 Global___QueryTrainResponse: _TypeAlias = QueryTrainResponse  # noqa: Y015
@@ -237,6 +246,7 @@ class ExtractTrainRequest(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     SAVED_FIELD_NUMBER: _builtins.int
     PIN_FIELD_NUMBER: _builtins.int
+    INDEX_KEY_FIELD_NUMBER: _builtins.int
     pin: _builtins.bool
     """The result is to be saved."""
     @_builtins.property
@@ -255,6 +265,10 @@ class ExtractTrainRequest(_message.Message):
     def saved(self) -> Global___EtlRun:
         """A saved ETL."""
 
+    @_builtins.property
+    def index_key(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Its columns; needed for an ETL that runs once per key."""
+
     def __init__(
         self,
         *,
@@ -263,10 +277,11 @@ class ExtractTrainRequest(_message.Message):
         source: _common_pb2.EtlSource | None = ...,
         saved: Global___EtlRun | None = ...,
         pin: _builtins.bool = ...,
+        index_key: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["at_least", b"at_least", "etl", b"etl", "form", b"form", "saved", b"saved", "source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_least", b"at_least", "etl", b"etl", "form", b"form", "pin", b"pin", "saved", b"saved", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_least", b"at_least", "etl", b"etl", "form", b"form", "index_key", b"index_key", "pin", b"pin", "saved", b"saved", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_etl: _TypeAlias = _typing.Literal["source", "saved"]  # noqa: Y015
     _WhichOneofArgType_etl: _TypeAlias = _typing.Literal["etl", b"etl"]  # noqa: Y015
@@ -282,8 +297,11 @@ class ExtractTrainResponse(_message.Message):
 
     HEAD_FIELD_NUMBER: _builtins.int
     ARROW_BATCH_FIELD_NUMBER: _builtins.int
+    DONE_SHARE_FIELD_NUMBER: _builtins.int
     arrow_batch: _builtins.bytes
     """An encapsulated Arrow IPC record-batch message."""
+    done_share: _builtins.float
+    """Beside a batch: the part of the work that is behind the rows so far, 0 to 1; unset while that is not known."""
     @_builtins.property
     def head(self) -> Global___TrainHead:
         """Comes first, once."""
@@ -293,13 +311,19 @@ class ExtractTrainResponse(_message.Message):
         *,
         head: Global___TrainHead | None = ...,
         arrow_batch: _builtins.bytes = ...,
+        done_share: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["arrow_batch", b"arrow_batch", "head", b"head", "part", b"part"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_done_share", b"_done_share", "arrow_batch", b"arrow_batch", "done_share", b"done_share", "head", b"head", "part", b"part"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow_batch", b"arrow_batch", "head", b"head", "part", b"part"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_done_share", b"_done_share", "arrow_batch", b"arrow_batch", "done_share", b"done_share", "head", b"head", "part", b"part"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__done_share: _TypeAlias = _typing.Literal["done_share"]  # noqa: Y015
+    _WhichOneofArgType__done_share: _TypeAlias = _typing.Literal["_done_share", b"_done_share"]  # noqa: Y015
     _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["head", "arrow_batch"]  # noqa: Y015
     _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__done_share) -> _WhichOneofReturnType__done_share | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
 
 Global___ExtractTrainResponse: _TypeAlias = ExtractTrainResponse  # noqa: Y015

@@ -92,12 +92,13 @@ class ExtractionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExtractTrain(self, request, context):
-        """Runs a query on the warehouse, then an ETL over all of its rows: one head, then batches.
+        """Runs a query on the warehouse, then an ETL over all of its rows: one head, then batches. An ETL that declares
+        granularity `rows` or `key` runs while its batches are read, in parts, and may fail after the head.
 
-        Errors: INVALID_ARGUMENT (`ETL_ADDRESS`, `ETL_SOURCE`, `SQL_VALUE`), NOT_FOUND (`ETL_SOURCE`),
+        Errors: INVALID_ARGUMENT (`ETL_ADDRESS`, `ETL_SOURCE`, `SQL_VALUE`, `MISSING_INDEX_KEY`), NOT_FOUND (`ETL_SOURCE`),
         FAILED_PRECONDITION (`ETL_EXCEPTION`, `ETL_NO_FRAME`, `ETL_NOT_COMMITTED`, `ETL_OUTPUT_TYPE`, `CONTRACT_UNDECIDED`,
         `CONTRACT_BROKEN`, `QUERY_SCHEMA_CHANGED`, `ETL_UNSEALED`), DEADLINE_EXCEEDED (`ETL_TIMEOUT`), RESOURCE_EXHAUSTED
-        (`ETL_OUTPUT`, `ETL_MEMORY`), PERMISSION_DENIED (`GIT_SCHEME`, `ETL_SANDBOX`), UNAVAILABLE (`GIT_UNREACHABLE`,
+        (`ETL_INPUT`, `ETL_OUTPUT`, `ETL_MEMORY`), PERMISSION_DENIED (`GIT_SCHEME`, `ETL_SANDBOX`), UNAVAILABLE (`GIT_UNREACHABLE`,
         `WAREHOUSE_BEHIND`, `ETL_BUSY`), INTERNAL (`ETL_CRASH`, `ETL_BAD_RESULT`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -46,12 +46,13 @@ class ExtractionServiceStub:
     (`WAREHOUSE_BEHIND`).
     """
     ExtractTrain: _grpc.UnaryStreamMultiCallable[_extraction_pb2.ExtractTrainRequest, _extraction_pb2.ExtractTrainResponse]
-    """Runs a query on the warehouse, then an ETL over all of its rows: one head, then batches.
+    """Runs a query on the warehouse, then an ETL over all of its rows: one head, then batches. An ETL that declares
+    granularity `rows` or `key` runs while its batches are read, in parts, and may fail after the head.
 
-    Errors: INVALID_ARGUMENT (`ETL_ADDRESS`, `ETL_SOURCE`, `SQL_VALUE`), NOT_FOUND (`ETL_SOURCE`),
+    Errors: INVALID_ARGUMENT (`ETL_ADDRESS`, `ETL_SOURCE`, `SQL_VALUE`, `MISSING_INDEX_KEY`), NOT_FOUND (`ETL_SOURCE`),
     FAILED_PRECONDITION (`ETL_EXCEPTION`, `ETL_NO_FRAME`, `ETL_NOT_COMMITTED`, `ETL_OUTPUT_TYPE`, `CONTRACT_UNDECIDED`,
     `CONTRACT_BROKEN`, `QUERY_SCHEMA_CHANGED`, `ETL_UNSEALED`), DEADLINE_EXCEEDED (`ETL_TIMEOUT`), RESOURCE_EXHAUSTED
-    (`ETL_OUTPUT`, `ETL_MEMORY`), PERMISSION_DENIED (`GIT_SCHEME`, `ETL_SANDBOX`), UNAVAILABLE (`GIT_UNREACHABLE`,
+    (`ETL_INPUT`, `ETL_OUTPUT`, `ETL_MEMORY`), PERMISSION_DENIED (`GIT_SCHEME`, `ETL_SANDBOX`), UNAVAILABLE (`GIT_UNREACHABLE`,
     `WAREHOUSE_BEHIND`, `ETL_BUSY`), INTERNAL (`ETL_CRASH`, `ETL_BAD_RESULT`).
     """
     RunEtl: _grpc.UnaryUnaryMultiCallable[_extraction_pb2.RunEtlRequest, _extraction_pb2.RunEtlResponse]
@@ -89,12 +90,13 @@ class ExtractionServiceAsyncStub(ExtractionServiceStub):
     (`WAREHOUSE_BEHIND`).
     """
     ExtractTrain: _aio.UnaryStreamMultiCallable[_extraction_pb2.ExtractTrainRequest, _extraction_pb2.ExtractTrainResponse]  # type: ignore[assignment]
-    """Runs a query on the warehouse, then an ETL over all of its rows: one head, then batches.
+    """Runs a query on the warehouse, then an ETL over all of its rows: one head, then batches. An ETL that declares
+    granularity `rows` or `key` runs while its batches are read, in parts, and may fail after the head.
 
-    Errors: INVALID_ARGUMENT (`ETL_ADDRESS`, `ETL_SOURCE`, `SQL_VALUE`), NOT_FOUND (`ETL_SOURCE`),
+    Errors: INVALID_ARGUMENT (`ETL_ADDRESS`, `ETL_SOURCE`, `SQL_VALUE`, `MISSING_INDEX_KEY`), NOT_FOUND (`ETL_SOURCE`),
     FAILED_PRECONDITION (`ETL_EXCEPTION`, `ETL_NO_FRAME`, `ETL_NOT_COMMITTED`, `ETL_OUTPUT_TYPE`, `CONTRACT_UNDECIDED`,
     `CONTRACT_BROKEN`, `QUERY_SCHEMA_CHANGED`, `ETL_UNSEALED`), DEADLINE_EXCEEDED (`ETL_TIMEOUT`), RESOURCE_EXHAUSTED
-    (`ETL_OUTPUT`, `ETL_MEMORY`), PERMISSION_DENIED (`GIT_SCHEME`, `ETL_SANDBOX`), UNAVAILABLE (`GIT_UNREACHABLE`,
+    (`ETL_INPUT`, `ETL_OUTPUT`, `ETL_MEMORY`), PERMISSION_DENIED (`GIT_SCHEME`, `ETL_SANDBOX`), UNAVAILABLE (`GIT_UNREACHABLE`,
     `WAREHOUSE_BEHIND`, `ETL_BUSY`), INTERNAL (`ETL_CRASH`, `ETL_BAD_RESULT`).
     """
     RunEtl: _aio.UnaryUnaryMultiCallable[_extraction_pb2.RunEtlRequest, _extraction_pb2.RunEtlResponse]  # type: ignore[assignment]
@@ -147,12 +149,13 @@ class ExtractionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _extraction_pb2.ExtractTrainRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_extraction_pb2.ExtractTrainResponse], _abc.AsyncIterator[_extraction_pb2.ExtractTrainResponse]]:
-        """Runs a query on the warehouse, then an ETL over all of its rows: one head, then batches.
+        """Runs a query on the warehouse, then an ETL over all of its rows: one head, then batches. An ETL that declares
+        granularity `rows` or `key` runs while its batches are read, in parts, and may fail after the head.
 
-        Errors: INVALID_ARGUMENT (`ETL_ADDRESS`, `ETL_SOURCE`, `SQL_VALUE`), NOT_FOUND (`ETL_SOURCE`),
+        Errors: INVALID_ARGUMENT (`ETL_ADDRESS`, `ETL_SOURCE`, `SQL_VALUE`, `MISSING_INDEX_KEY`), NOT_FOUND (`ETL_SOURCE`),
         FAILED_PRECONDITION (`ETL_EXCEPTION`, `ETL_NO_FRAME`, `ETL_NOT_COMMITTED`, `ETL_OUTPUT_TYPE`, `CONTRACT_UNDECIDED`,
         `CONTRACT_BROKEN`, `QUERY_SCHEMA_CHANGED`, `ETL_UNSEALED`), DEADLINE_EXCEEDED (`ETL_TIMEOUT`), RESOURCE_EXHAUSTED
-        (`ETL_OUTPUT`, `ETL_MEMORY`), PERMISSION_DENIED (`GIT_SCHEME`, `ETL_SANDBOX`), UNAVAILABLE (`GIT_UNREACHABLE`,
+        (`ETL_INPUT`, `ETL_OUTPUT`, `ETL_MEMORY`), PERMISSION_DENIED (`GIT_SCHEME`, `ETL_SANDBOX`), UNAVAILABLE (`GIT_UNREACHABLE`,
         `WAREHOUSE_BEHIND`, `ETL_BUSY`), INTERNAL (`ETL_CRASH`, `ETL_BAD_RESULT`).
         """
 

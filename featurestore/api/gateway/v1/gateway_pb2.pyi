@@ -465,10 +465,13 @@ class QueryTrainResponse(_message.Message):
 
     HEAD_FIELD_NUMBER: _builtins.int
     ARROW_BATCH_FIELD_NUMBER: _builtins.int
+    DONE_SHARE_FIELD_NUMBER: _builtins.int
     arrow_batch: _builtins.bytes
     """An encapsulated Arrow IPC record-batch message. The head's schema message, these, and an end-of-stream marker,
     one after the other, are an Arrow IPC stream.
     """
+    done_share: _builtins.float
+    """Beside a batch: the part of the work that is behind the rows so far, 0 to 1; unset while that is not known."""
     @_builtins.property
     def head(self) -> Global___TrainHead:
         """Comes first, once."""
@@ -478,13 +481,19 @@ class QueryTrainResponse(_message.Message):
         *,
         head: Global___TrainHead | None = ...,
         arrow_batch: _builtins.bytes = ...,
+        done_share: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["arrow_batch", b"arrow_batch", "head", b"head", "part", b"part"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_done_share", b"_done_share", "arrow_batch", b"arrow_batch", "done_share", b"done_share", "head", b"head", "part", b"part"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow_batch", b"arrow_batch", "head", b"head", "part", b"part"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_done_share", b"_done_share", "arrow_batch", b"arrow_batch", "done_share", b"done_share", "head", b"head", "part", b"part"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__done_share: _TypeAlias = _typing.Literal["done_share"]  # noqa: Y015
+    _WhichOneofArgType__done_share: _TypeAlias = _typing.Literal["_done_share", b"_done_share"]  # noqa: Y015
     _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["head", "arrow_batch"]  # noqa: Y015
     _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__done_share) -> _WhichOneofReturnType__done_share | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
 
 Global___QueryTrainResponse: _TypeAlias = QueryTrainResponse  # noqa: Y015
@@ -639,7 +648,9 @@ class ExtractTrainRequest(_message.Message):
 
     @_builtins.property
     def index_key(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The index key that it will be served by."""
+        """The index key that it will be served by; for granularity `key` also the one to group by, by default the only one
+        that was declared for the query.
+        """
 
     @_builtins.property
     def notes(self) -> _common_pb2.Notes:
@@ -680,8 +691,11 @@ class ExtractTrainResponse(_message.Message):
     HEAD_FIELD_NUMBER: _builtins.int
     ARROW_BATCH_FIELD_NUMBER: _builtins.int
     FOOT_FIELD_NUMBER: _builtins.int
+    DONE_SHARE_FIELD_NUMBER: _builtins.int
     arrow_batch: _builtins.bytes
     """As in QueryTrainResponse."""
+    done_share: _builtins.float
+    """Beside a batch: the part of the work that is behind the rows so far, 0 to 1; unset while that is not known."""
     @_builtins.property
     def head(self) -> Global___TrainHead:
         """Comes first, once."""
@@ -696,13 +710,19 @@ class ExtractTrainResponse(_message.Message):
         head: Global___TrainHead | None = ...,
         arrow_batch: _builtins.bytes = ...,
         foot: Global___ExtractTrainFoot | None = ...,
+        done_share: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["arrow_batch", b"arrow_batch", "foot", b"foot", "head", b"head", "part", b"part"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_done_share", b"_done_share", "arrow_batch", b"arrow_batch", "done_share", b"done_share", "foot", b"foot", "head", b"head", "part", b"part"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow_batch", b"arrow_batch", "foot", b"foot", "head", b"head", "part", b"part"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_done_share", b"_done_share", "arrow_batch", b"arrow_batch", "done_share", b"done_share", "foot", b"foot", "head", b"head", "part", b"part"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__done_share: _TypeAlias = _typing.Literal["done_share"]  # noqa: Y015
+    _WhichOneofArgType__done_share: _TypeAlias = _typing.Literal["_done_share", b"_done_share"]  # noqa: Y015
     _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["head", "arrow_batch", "foot"]  # noqa: Y015
     _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__done_share) -> _WhichOneofReturnType__done_share | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
 
 Global___ExtractTrainResponse: _TypeAlias = ExtractTrainResponse  # noqa: Y015

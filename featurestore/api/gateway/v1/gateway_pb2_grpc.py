@@ -270,11 +270,16 @@ class FeatureStoreServiceServicer:
         """Runs a query on the warehouse, then an ETL over all of its rows. The first message is the head, with the schema that
         the ETL produced; then come Arrow batches; with `save`, the last message is the foot, which carries the id.
 
-        Errors: INVALID_ARGUMENT (those of QueryTrain; `ETL_ADDRESS`, `ETL_SOURCE`, `ETL_OF_OTHER_QUERY`), NOT_FOUND
+        An ETL that declares granularity `frame`, the default, gets all rows at once, up to a limit. One that declares `rows`
+        gets them in batches, one that declares `key` the rows of one index value at a time, in the order of the values, rows
+        without a value left out; both run while their result is read, on any number of rows, and may fail after the head.
+
+        Errors: INVALID_ARGUMENT (those of QueryTrain; `ETL_ADDRESS`, `ETL_SOURCE`, `ETL_OF_OTHER_QUERY`,
+        `MISSING_INDEX_KEY`: granularity `key`, and neither the request nor the query has an index key), NOT_FOUND
         (`UNKNOWN_QUERY`, `UNKNOWN_ETL`, `ETL_SOURCE`), FAILED_PRECONDITION (`ETL_EXCEPTION`, `ETL_NO_FRAME`,
         `ETL_NOT_COMMITTED`, `ETL_OUTPUT_TYPE`, `CONTRACT_UNDECIDED`, `CONTRACT_BROKEN`, `QUERY_SCHEMA_CHANGED`,
         `ETL_UNSEALED`), DEADLINE_EXCEEDED (`ETL_TIMEOUT`), PERMISSION_DENIED (`GIT_SCHEME`, `ETL_SANDBOX`), UNAVAILABLE
-        (`GIT_UNREACHABLE`, `WAREHOUSE_BEHIND`), RESOURCE_EXHAUSTED (`ETL_OUTPUT`, `ETL_MEMORY`), INTERNAL
+        (`GIT_UNREACHABLE`, `WAREHOUSE_BEHIND`), RESOURCE_EXHAUSTED (`ETL_INPUT`, `ETL_OUTPUT`, `ETL_MEMORY`), INTERNAL
         (`ETL_CRASH`, `ETL_BAD_RESULT`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

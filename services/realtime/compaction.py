@@ -1,0 +1,127 @@
+"""Rows that were replaced or deleted, given back.
+
+DuckDB 1.5.5 replaces a row of a table with a secondary index by deleting it and adding another, and in memory it never
+takes the deleted one away: without this a store that is written to would grow until its next start. So the lane now and
+then writes a table anew, when at least as many of its rows are dead as alive: each row that was written costs a constant share of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import duckdb
+
+from featurestore.engine.apply import Tables
+from featurestore.engine.column_types import quoted
+from featurestore.engine.tables import add_key_sql, identity, qualified
+from featurestore.model.table import Operation, Put, Remove, TableDefinition
+
+_logger = logging.getLogger(__name__)
+
+LEAST_DEAD: Final = 200_000
+"""So few dead rows are left where they are."""
+_NEW: Final = "__fs_compacted"
+
+
+@dataclass(slots=True)
+class _Known:
+    """Of one table: how many of its rows may be dead, and how many make a look worth while."""
+
+    written: int
+    enough: int
+
+
+class Compaction:
+    """Knows which tables may hold many dead rows, and writes them anew. Used by the lane's thread alone."""
+
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self._known: dict[str, _Known] = {}
+
+    def note(self, operations: Iterable[Operation]) -> None:
+        """Take note of what was committed."""
+        for operation in operations:
+            if isinstance(operation, Put | Remove):
+                rows = operation.rows if isinstance(operation, Put) else operation.keys
+                self._of(identity(operation.table)).written += rows.num_rows
+
+    def look_at_all(self, tables: Tables) -> None:
+        """Have every table looked at: after a replay, which deletes and adds too."""
+        for table in tables:
+            known = self._of(table)
+            known.written = known.enough
+
+    @property
+    def due(self) -> bool:
+        """Whether any table is worth a look."""
+        return any(known.written >= known.enough for known in self._known.values())
+
+    def tend(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        tables: Tables,
+        create_indexes: Callable[[TableDefinition], Iterable[str]],
+    ) -> None:
+        """Look at one table, and write it anew if it is worth it; outside any transaction.
+
+        Readers go on with the table as they began it. If it can't be done now, for want of memory say, the table stays
+        as it is, and is looked at again when as many rows have been written once more.
+
+        Args:
+            create_indexes: the statements that give a table its secondary indexes.
+
+        Raises:
+            duckdb.Error: the transaction could not be rolled back.
+        """
+        name = next(table for table, known in self._known.items() if known.written >= known.enough)
+        known = self._known[name]
+        known.written = 0
+        definition = tables.get(name)
+        if definition is None:
+            del self._known[name]
+            return
+        alive, dead = _count(cursor, definition)
+        known.enough = max(LEAST_DEAD, alive)
+        if dead < known.enough:
+            known.written = dead  # so many need not be written again to make it worth while
+            return
+        began = time.monotonic()
+        cursor.begin()
+        try:
+            for statement in _statements(definition, create_indexes(definition)):
+                cursor.execute(statement)
+            cursor.commit()
+        except duckdb.Error:
+            cursor.rollback()
+            _logger.exception("table %s, with %d dead rows, could not be written anew", definition.name, dead)
+            return
+        seconds = time.monotonic() - began
+        _logger.info("table %s gave back %d dead rows in %.2f s", definition.name, dead, seconds)
+
+    def _of(self, table: str) -> _Known:
+        return self._known.setdefault(table, _Known(0, LEAST_DEAD))
+
+
+def _count(cursor: duckdb.DuckDBPyConnection, definition: TableDefinition) -> tuple[int, int]:
+    """How many rows are alive, and how many dead."""
+    [(alive,)] = cursor.execute(f"SELECT count(*) FROM {qualified(definition.name)}").fetchall()
+    [(held,)] = cursor.execute(
+        "SELECT estimated_size FROM duckdb_tables() WHERE schema_name = 'feature_store' AND lower(table_name) = ?",
+        [identity(definition.name)],
+    ).fetchall()
+    return alive, held - alive
+
+
+def _statements(definition: TableDefinition, create_indexes: Iterable[str]) -> Iterable[str]:
+    new = TableDefinition(_NEW, definition.schema, definition.primary_key, definition.event_time)
+    table = qualified(definition.name)
+    yield f"CREATE TABLE {qualified(_NEW)} AS SELECT * FROM {table}"
+    if definition.primary_key:
+        yield add_key_sql(new)
+    yield f"DROP TABLE {table}"
+    yield f"ALTER TABLE {qualified(_NEW)} RENAME TO {quoted(definition.name)}"
+    yield from create_indexes
