@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -138,8 +139,8 @@ def opened(
             schemes=frozenset(_parts(settings.git_schemes)),
             hosts=frozenset(host.lower() for host in _parts(settings.git_hosts)) or None,
             networks=frozenset(_parts(settings.git_networks)),
-            secrets=settings.git_secrets,
-            ca_file=settings.git_ca_file,
+            secrets=_absolute(settings.git_secrets),
+            ca_file=_absolute(settings.git_ca_file),
             fetch_timeout_seconds=settings.git_seconds,
             max_pack_bytes=settings.git_pack_bytes,
             max_objects=settings.git_objects,
@@ -167,6 +168,11 @@ def add_to(server: grpc.aio.Server, extraction: Extraction) -> str:
     """Answer extraction's service on `server`; returns the service's name."""
     add_ExtractionServiceServicer_to_server(ExtractionServicer(extraction), server)
     return SERVICE
+
+
+def _absolute(path: str) -> str:
+    """For a program that works elsewhere; empty stays empty."""
+    return os.path.abspath(path) if path else ""
 
 
 def _parts(listed: str) -> list[str]:

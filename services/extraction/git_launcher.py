@@ -124,6 +124,7 @@ class GitProcesses:
 
 def _new_folder(parent: Path | None) -> str:
     if parent is not None:
+        parent = parent.absolute()  # the program works elsewhere
         shutil.rmtree(parent, ignore_errors=True)  # what a service left that was killed
         parent.mkdir(parents=True)
     return tempfile.mkdtemp(prefix="featurestore-git-", dir=parent)

@@ -28,6 +28,9 @@ _log = logging.getLogger(__name__)
 _Key: TypeAlias = tuple[str, ...]
 _Result = TypeVar("_Result")
 
+_ONLY_FOR = {"duckdb": "sql", "polars": "polars"}
+"""What every worker has loaded, and only this kind of ETL runs on, unless a script imports it itself."""
+
 _INLINE_BYTES = 2**20  # more than this is encoded and checked in a thread
 _NOTHING = pa.py_buffer(b"")
 _KNOWN_SCRIPTS = 1_000  # whose declarations are remembered
@@ -202,8 +205,13 @@ class WorkerPool:
             stream.size, checking.checked, reply, stream, len(tables), contract
         )
         undecided = checking.names(reply.get("undecided", []))
-        libraries = worker.libraries | self._versions(reply)
-        return EtlResult(results, schema, undecided, libraries, declared=self._declarations(code, reply))
+        declared = self._declarations(code, reply)
+        used = {
+            name: version
+            for name, version in worker.libraries.items()
+            if _ONLY_FOR.get(name) in {None, declared.kind}
+        }
+        return EtlResult(results, schema, undecided, used | self._versions(reply), declared=declared)
 
     def _versions(self, reply: dict[str, Any]) -> dict[str, str]:
         """Of the packages that the script imported. A worker can't make any up: they are looked up here."""

@@ -101,12 +101,13 @@ class Batches(Pieces):
 def running(text: str) -> Callable[[Inputs, pa.Schema | None], Awaitable[EtlResult]]:
     """A worker, in this process."""
     worker = Answering(sealed=False)
-    script = {"source": text, "path": "etl.py", "class_name": "Etl"}
+    script = {"source": text, "path": "etl.py", "class_name": "Etl", "modules": {}}
 
     async def run(inputs: Inputs, contract: pa.Schema | None) -> EtlResult:
         counts, body = wire.encode_tables(inputs, inputs[0].schema)
         header = {
             "script": script,
+            "modules_allowed": ["numpy", "pandas", "pyarrow"],
             "contract": contract and wire.schema_to_text(contract),
             "batches": counts,
             "output_bytes": 10**9,
@@ -139,7 +140,7 @@ async def outcome(text: str, inputs: Callable[[], EtlInputs]) -> pa.Table | Fail
 
 
 def whole(text: str, rows: pa.Table, contract: pa.Schema | None = None) -> pa.Table:
-    return Script(text, "etl.py", "Etl", sealed=False).run(rows, contract)[0]
+    return Script(text, "etl.py", "Etl", {}, sealed=False).run(rows, contract)[0]
 
 
 @given(ROWS, CUTS)

@@ -15,7 +15,10 @@ from tests.support.compose import ComposeUp
 from tests.support.mongo import running_mongo
 from tests.support.processes import Process, free_port
 
-FILE_REPOSITORIES = {"FEATURESTORE__EXTRACTION__GIT_SCHEMES": "https,ssh,file"}
+FILE_REPOSITORIES = {
+    "FEATURESTORE__EXTRACTION__GIT_SCHEMES": "https,ssh,file",
+    "FEATURESTORE__EXTRACTION__GIT_NETWORKS": "127.0.0.0/8,::1/128",
+}
 """On in local mode; elsewhere the tests, whose repositories are folders, have to switch it on."""
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import flight
 
-from featurestore.model.serving import TrainHead
+from featurestore.model.serving import Progress, TrainHead
 from featurestore.model.table import Version
 from featurestore.rpc.server import bind, create_server
 from gateway.flight.servicer import handler
@@ -33,7 +33,7 @@ class Endless:
         self.closed = asyncio.Event()
 
     async def query_train(self, **_: Any) -> QueryTraining:
-        return QueryTraining(TrainHead(SCHEMA, Version("log", 0)), self._batches(), "", (), None)
+        return QueryTraining(TrainHead(SCHEMA, Version("log", 0)), self._batches(), "", (), None, Progress())
 
     async def _batches(self) -> AsyncGenerator[bytes, None]:
         try:
