@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -172,7 +171,7 @@ def add_to(server: grpc.aio.Server, extraction: Extraction) -> str:
 
 def _absolute(path: str) -> str:
     """For a program that works elsewhere; empty stays empty."""
-    return os.path.abspath(path) if path else ""
+    return str(Path(path).resolve()) if path else ""
 
 
 def _parts(listed: str) -> list[str]:

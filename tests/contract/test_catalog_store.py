@@ -489,4 +489,4 @@ def test_an_etl_that_an_older_release_stored_says_nothing_of_itself():
     stored = json.loads(document)
     assert stored.pop("declared")
     old = EtlDocument.model_validate_json(json.dumps(stored))
-    assert conversions.etl(old, (), ()).declared == Declarations()
+    assert conversions.etl(old, (), (), ()).declared == Declarations()

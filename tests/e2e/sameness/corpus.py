@@ -99,7 +99,7 @@ SKEWED = {
         column="x",
         cause=TIME,
     ),
-    "random": Script(
+    "random_numbers": Script(
         "f['x'] = np.random.default_rng().normal(size=len(f))\nreturn f", column="x", cause=RANDOM
     ),
     "random_of_a_seeded_module": Script(

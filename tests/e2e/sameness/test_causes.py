@@ -16,7 +16,7 @@ from tests.support.git_repos import GitRepo
 
 COLUMNS = "user_id, payment_id, moment, born, kind, amount, fee, n"
 FEW_HONEST = ("running_sum_in_the_promised_order",)
-FEW_SKEWED = ("frame_mean", "today", "random", "one_hot")
+FEW_SKEWED = ("frame_mean", "today", "random_numbers", "one_hot")
 
 
 @dataclass
