@@ -108,7 +108,9 @@ SKEWED = {
         column="x",
         cause=RANDOM,
     ),
-    "uuids": Script("f['x'] = [str(uuid.uuid4()) for _ in range(len(f))]\nreturn f", column="x", cause=RANDOM),
+    "uuids": Script(
+        "f['x'] = [str(uuid.uuid4()) for _ in range(len(f))]\nreturn f", column="x", cause=RANDOM
+    ),
     "a_sample_of_the_rows": Script("return f.sample(frac=0.5)", column="", cause=RANDOM),
     "calls_counted": Script(
         "global CALLS\nCALLS += 1\nf['x'] = CALLS\nreturn f", before="CALLS = 0\n", column="x", cause=RANDOM
