@@ -92,7 +92,8 @@ def test_the_flights_notebook_shows_what_it_gives(flights, kept):
     assert [cell.source for cell in kept.cells] == [cell.source for cell in flights.cells]
     for name, pair in scores(kept).items():
         assert scores(flights)[name] == pytest.approx(pair, abs=0.003), name
-    for text in ("query_train(sql", "features.contract", "store.verify(", "assert_frame_equal"):
+    assert agreed(shown(only(kept, "store.verify("))) >= 100  # of keys that are drawn anew each time
+    for text in ("query_train(sql", "features.contract", "assert_frame_equal"):
         cell = next(cell for cell in code(kept) if text in cell.source)
         assert shown(cell) == shown(next(cell for cell in code(flights) if text in cell.source))
 
