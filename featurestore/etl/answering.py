@@ -48,7 +48,8 @@ class Answering:
                     self._guard = Guard(header["modules_allowed"])
                     self._guard.install()
                 if self._script is None:
-                    self._guard.note(header["script"]["source"])
+                    for source in (header["script"]["source"], *header["script"]["modules"].values()):
+                        self._guard.note(source)
                     if (clock := header.get("clock")) is not None:
                         freeze(clock)
                     self._script = Script(**header["script"], sealed=self._sealed)

@@ -46,7 +46,7 @@ def neighbours(source: str, read: Read) -> dict[str, str]:
     waiting: list[tuple[str, tuple[str, ...]]] = [(source, ())]
     while waiting:
         text, package = waiting.pop()
-        for name in _imported(text, package):
+        for name in imported(text, package):
             if name in looked_at or name.partition(".")[0] == _OURS:
                 continue
             looked_at.add(name)
@@ -62,6 +62,30 @@ def neighbours(source: str, read: Read) -> dict[str, str]:
                     waiting.append((content, its_package))
                     break
     return found
+
+
+def imported(text: str, package: tuple[str, ...] = ()) -> Iterator[str]:
+    """Every module that a text may mean, with the packages around it, the outermost first; none if it is no Python.
+
+    Args:
+        package: that the text's own module is in, for its relative imports.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they are for who runs it
+            tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield from _with_parents(alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            base = _base(node, package)
+            if base is not None:
+                yield from _with_parents(base)
+                for alias in node.names:
+                    yield f"{base}.{alias.name}" if base else alias.name
 
 
 def on_disk(script: Path) -> Read:
@@ -128,26 +152,6 @@ def module_of(path: str) -> tuple[str, bool]:
     parts = path.removesuffix(".py").split("/")
     package = parts[-1] == _INIT
     return ".".join(parts[:-1] if package else parts), package
-
-
-def _imported(text: str, package: tuple[str, ...]) -> Iterator[str]:
-    """Every module that a text may mean, with the packages around it, the outermost first."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they are for who runs it
-            tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield from _with_parents(alias.name)
-        elif isinstance(node, ast.ImportFrom):
-            base = _base(node, package)
-            if base is not None:
-                yield from _with_parents(base)
-                for alias in node.names:
-                    yield f"{base}.{alias.name}" if base else alias.name
 
 
 def _base(node: ast.ImportFrom, package: tuple[str, ...]) -> str | None:

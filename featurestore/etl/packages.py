@@ -6,11 +6,9 @@ not there for a script, so that it means the same wherever the store runs. This 
 
 from __future__ import annotations
 
-import ast
 import re
 import site
 import sys
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +16,8 @@ from importlib import metadata
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
+
+from featurestore.etl import imports
 
 SETTING = "FEATURESTORE__EXTRACTION__ETL_PACKAGES"
 
@@ -101,8 +101,8 @@ class Guard(MetaPathFinder):
         return PathFinder.find_spec(fullname, path, target)
 
     def note(self, source: str) -> None:
-        """Count what a script names in its imports: it may have been loaded before the script was."""
-        self._named |= _imported(source)
+        """Count what a script, or a file beside it, names in its imports: it may have been loaded before the script was."""
+        self._named |= {name.partition(".")[0] for name in imports.imported(source)}
 
     @property
     def imported(self) -> list[str]:
@@ -120,22 +120,6 @@ def not_listed(error: BaseException) -> tuple[str, str] | None:
     if not module or not _installed(module):
         return None
     return module, next(iter(metadata.packages_distributions().get(module, ())), module)
-
-
-def _imported(source: str) -> set[str]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they are for who runs it
-            tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return set()  # who compiles it says what is wrong
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
-            names.add(node.module.partition(".")[0])
-    return names
 
 
 def _installed(module: str) -> bool:

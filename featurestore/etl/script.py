@@ -161,9 +161,9 @@ class Script:
             module, package = missing
             return ScriptFailed(
                 "source",
-                f"line {line} of {self._path} imports {module}, and scripts may not import its package here: add {package} "
+                f"line {line} of {path} imports {module}, and scripts may not import its package here: add {package} "
                 f"to {SETTING}, or do without it",
-                {"path": self._path, "line": str(line), "package": package, "setting": SETTING},
+                {"path": path, "line": str(line), "package": package, "setting": SETTING},
             )
         details["exception"] = _text(error)
         if self._sealed and isinstance(error, PermissionError):

@@ -138,16 +138,6 @@ class EtlRows:
             await self.close()
             raise
 
-    async def drain(self, consume: Callable[[pa.RecordBatch], None]) -> None:
-        """Read to the end, giving each batch to `consume` in a thread; raises as `next`, and what `consume` raises."""
-
-        def once(batch: pa.RecordBatch) -> bool:
-            consume(batch)
-            return True
-
-        while await self.next(once):
-            pass
-
     async def close(self) -> None:
         """Kill the workers that still run, interrupt the query and give its cursor back."""
         self._ready.clear()

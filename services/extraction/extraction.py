@@ -33,7 +33,7 @@ from services.extraction.follower import Follower
 from services.extraction.git_fetch import GitSources
 from services.extraction.git_settings import GitSettings
 from services.extraction.training import Messages, QueryRows, no_messages, table_messages, whole_table
-from services.extraction.verify import Verifier, check
+from services.extraction.verify import Verifier
 from services.extraction.verify_reading import Subject
 from services.extraction.warehouse import Warehouse, WarehouseSettings
 from services.extraction.worker_types import Sandbox, WorkerLimits
@@ -188,7 +188,6 @@ class ExtractionService:
     ) -> VerifyReport:
         """See `peers.Extraction`."""
         subject = Subject(query_id, form, etl, index_key)
-        check(subject, sample)
         return await self._verifier.verify(subject, sample, exact=exact)
 
     async def status(self) -> ExtractionStatus:

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from featurestore.engine.column_types import quoted
+from featurestore.engine.key_values import check_key_columns
 from featurestore.model.query import Column, QueryForm
 from services.extraction.verify_keys import KeySample, distinct
 
@@ -24,7 +25,7 @@ class KeyChoice:
 
     def __init__(self, query: QueryForm, index_key: Sequence[str], count: int, seed: int) -> None:
         """Choose `count` keys at random, and the others."""
-        keys = [column for name in index_key for column in query.columns if column.name == name]
+        keys = check_key_columns(query, index_key)
         others = [column for column in query.columns if column.name not in index_key]
         facts: list[tuple[str, Column, tuple[str, ...]]] = [("count(*)", _fact(0, _COUNT, "BIGINT"), _BOTH)]
         for column in others:

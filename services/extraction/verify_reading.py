@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from featurestore.engine.key_values import check_key_columns
 from featurestore.model.errors import FeatureStoreError
 from featurestore.model.peers import Realtime
 from featurestore.model.query import Column, QueryForm
@@ -37,9 +38,9 @@ class Subject:
     index_key: tuple[str, ...]
 
     @property
-    def columns(self) -> list[Column]:
+    def columns(self) -> tuple[Column, ...]:
         """The index key's columns."""
-        return [column for name in self.index_key for column in self.form.columns if column.name == name]
+        return check_key_columns(self.form, self.index_key)
 
 
 class Reading:

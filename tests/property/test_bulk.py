@@ -130,7 +130,8 @@ async def in_parts(text: str, inputs: Callable[[], EtlInputs]) -> pa.Table:
 
     rows = await EtlRows.open(opened, running(text), input_schema=SCHEMA, contract=None, workers=2)
     found: list[pa.RecordBatch] = []
-    await rows.drain(found.append)
+    while (batch := await rows.next(lambda batch: batch)) is not None:
+        found.append(batch)
     return pa.Table.from_batches(found, rows.schema)
 
 

@@ -8,7 +8,7 @@ import pytest
 from featurestore.etl.packages import NotInstalled, allowed
 from featurestore.host import settings
 from featurestore.model.errors import InvalidArgument
-from services.extraction.worker_types import Sandbox
+from services.extraction.worker_types import EtlModule, Sandbox
 from services.extraction.workers import WorkerPool
 from tests.support.peer_calls import ETL, PROVENANCE
 from tests.support.worker_scripts import LIMITS, code, etl, refused, train
@@ -88,6 +88,12 @@ async def test_only_what_was_imported_is_recorded(listing):
 async def test_a_basic_package_that_was_loaded_before_the_script_is_recorded_where_the_script_names_it(pool):
     libraries = (await train(pool, etl("import dateutil.relativedelta", "return self.df"))).libraries
     assert libraries["python-dateutil"] == metadata.version("python-dateutil")
+
+
+async def test_it_is_where_a_file_beside_the_script_names_it_too(pool):
+    helpers = EtlModule.of("helpers.py", "import dateutil.relativedelta\n")
+    script = replace(etl("import helpers", "return self.df"), modules=(helpers,))
+    assert (await train(pool, script)).libraries["python-dateutil"] == metadata.version("python-dateutil")
 
 
 async def test_a_worker_can_not_make_up_a_version(listing):
