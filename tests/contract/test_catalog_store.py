@@ -1,7 +1,6 @@
 """What every catalogue does, whatever it is kept in: one suite over SQLite and MongoDB."""
 
 import asyncio
-import itertools
 import json
 import logging
 from dataclasses import replace
@@ -14,41 +13,17 @@ from featurestore.model.errors import Internal, InvalidArgument, NotFound, Unava
 from featurestore.model.etl import Declarations
 from featurestore.model.names import DEFAULT_ID_KEY, Kind, is_id
 from featurestore.model.query import Column, Notes, OrderTerm, Warned
-from featurestore.model.table import Version
-from featurestore.model.verifying import Difference, KeptReport, VerifyReport
-from services.catalog import catalog as catalog_module
 from services.catalog import conversions
 from services.catalog.catalog import CatalogService
 from services.catalog.documents import EtlDocument
 from services.catalog.store import open_store
 from tests.support.catalog_drafts import CONTRACT, SCRIPT, etl_draft, query_draft
 from tests.support.catalogs import opened_catalog
-from tests.support.mongo import running_mongo
 
 OTHER_ID_KEY = b"a secret id key of one deployment"
 # Worked out by hand from the design, with hashlib: whoever changes them breaks every id that a backend holds.
 GOLDEN_QUERY_ID = "qry_w3lcicuzu2rj5axjwiobtfh346"
 GOLDEN_ETL_ID = "etl_s3ecvlwydgmhaas466wbov3n2s"
-
-
-@pytest.fixture(scope="module")
-def mongo(tmp_path_factory):
-    with running_mongo(tmp_path_factory.mktemp("mongo")) as server:
-        yield server
-
-
-@pytest.fixture(params=["sqlite", "mongodb"])
-def url(request, tmp_path):
-    """Of an empty store."""
-    if request.param == "mongodb":
-        return request.getfixturevalue("mongo").url()
-    return f"sqlite:///{tmp_path / 'catalog.sqlite'}"
-
-
-@pytest.fixture
-async def catalog(url):
-    async with opened_catalog(url) as opened:
-        yield opened
 
 
 class TestSavingTheSame:
@@ -347,126 +322,6 @@ class TestWhatComesBack:
         assert refused.value.reason == "DOCUMENT_TOO_LARGE"
         assert int(refused.value.details["size"]) > int(refused.value.details["limit"]) == 8 * 2**20
         assert (await catalog.status()).queries == 0
-
-
-class TestReports:
-    async def test_the_last_report_by_each_index_key_stands_with_the_query_and_the_newest_comes_first(
-        self, catalog
-    ):
-        query = await catalog.save_query(query_draft())
-        assert query.reports == ()
-        first, second, other = kept("user_id", 1), kept("user_id", 2), kept("total", 3)
-        for report in (first, other, second):
-            await catalog.save_report(query.query_id, report)
-        assert (await catalog.get_query(query.query_id)).reports == (other, second)
-        assert (await catalog.list_queries(10, ""))[0][0].reports == (other, second)
-        assert (await catalog.save_query(query_draft())).reports == (other, second)
-
-    async def test_a_report_of_an_etl_is_not_its_querys(self, catalog):
-        query = await catalog.save_query(query_draft())
-        etl = await catalog.save_etl(etl_draft(query.query_id))
-        await catalog.save_report(etl.etl_id, kept("user_id", 1))
-        assert (await catalog.get_etl(etl.etl_id)).reports == (kept("user_id", 1),)
-        assert (await catalog.list_etls(10, ""))[0][0].reports == (kept("user_id", 1),)
-        assert (await catalog.get_query(query.query_id)).reports == ()
-
-    async def test_reports_kept_at_once_leave_one(self, url, catalog):
-        query = await catalog.save_query(query_draft())
-        async with opened_catalog(url) as other:
-            await asyncio.gather(
-                *(
-                    each.save_report(query.query_id, kept("user_id", minute))
-                    for minute in range(20)
-                    for each in (catalog, other)
-                )
-            )
-        assert len((await catalog.get_query(query.query_id)).reports) == 1
-
-    @pytest.mark.parametrize(
-        ("unknown", "reason"), [("qry_" + "a" * 26, "UNKNOWN_QUERY"), ("etl_" + "a" * 26, "UNKNOWN_ETL")]
-    )
-    async def test_a_report_of_nothing_is_refused(self, catalog, unknown, reason):
-        with pytest.raises(NotFound) as refused:
-            await catalog.save_report(unknown, kept("user_id", 1))
-        assert refused.value.reason == reason
-
-
-def kept(column, minute):
-    """A report with something in every field, made at this minute."""
-    difference = Difference("7", "total", "1", "2", "DATA_DIFFERS")
-    report = VerifyReport(20, 19, 1, (difference,), Version("log_1", 9), ("a remark",), True, 5, 4, 1e-12)
-    return KeptReport((column,), report, datetime(2026, 1, 1, 0, minute, 0, 7, tzinfo=UTC))
-
-
-class TestPaging:
-    async def test_pages_are_newest_first_and_show_each_query_once(self, catalog):
-        saved = [(await catalog.save_query(query_draft(f"SELECT {n} AS a"))).query_id for n in range(7)]
-        pages = await _pages(catalog.list_queries, 3)
-        assert [len(page) for page in pages] == [3, 3, 1]
-        assert [query.query_id for page in pages for query in page] == saved[::-1]
-
-    async def test_a_page_that_holds_the_last_one_has_no_next_token(self, catalog):
-        for n in range(4):
-            await catalog.save_query(query_draft(f"SELECT {n} AS a"))
-        assert [len(page) for page in await _pages(catalog.list_queries, 2)] == [2, 2]
-
-    async def test_saves_within_one_microsecond_are_listed_once_each(self, catalog, monkeypatch):
-        monkeypatch.setattr(catalog_module, "_now_us", lambda: 1_700_000_000_000_000)
-        query = await catalog.save_query(query_draft())
-        for n in range(5):
-            await catalog.save_etl(etl_draft(query.query_id, script=f"# {n}"))
-        ids = [etl.etl_id for page in await _pages(catalog.list_etls, 2) for etl in page]
-        assert ids == sorted(set(ids), reverse=True)
-        assert len(ids) == 5
-
-    async def test_a_save_between_two_pages_shifts_nothing(self, catalog):
-        saved = [(await catalog.save_query(query_draft(f"SELECT {n} AS a"))).query_id for n in range(4)]
-        first, token = await catalog.list_queries(2, "")
-        await catalog.save_query(query_draft())
-        second, end = await catalog.list_queries(2, token)
-        assert [query.query_id for query in (*first, *second)] == saved[::-1]
-        assert end == ""
-
-    async def test_a_page_size_of_zero_means_a_hundred_and_a_huge_one_a_thousand(self, url, monkeypatch):
-        async with open_store(url) as store:
-            clock = itertools.count(1)
-            for n in range(101):
-                draft = query_draft(f"SELECT {n} AS a")
-                await store.insert(conversions.query_document(draft, DEFAULT_ID_KEY, next(clock)))
-            catalog = CatalogService(store)
-            page, token = await catalog.list_queries(0, "")
-            assert len(page) == 100
-            assert token
-            monkeypatch.setattr(catalog_module, "MAX_PAGE_SIZE", 10)
-            assert len((await catalog.list_queries(1_000_000, ""))[0]) == 10
-
-    async def test_an_empty_catalogue_has_one_empty_page(self, catalog):
-        assert await catalog.list_queries(10, "") == ((), "")
-        assert await catalog.list_etls(10, "") == ((), "")
-
-    async def test_a_negative_size_or_a_strange_token_is_a_bad_page(self, catalog):
-        for n in range(2):
-            await catalog.save_query(query_draft(f"SELECT {n} AS a"))
-        _, of_queries = await catalog.list_queries(1, "")
-        for list_page, size, token, field in (
-            (catalog.list_queries, -1, "", "page_size"),
-            (catalog.list_etls, -1, "", "page_size"),
-            (catalog.list_queries, 1, "no token!", "page_token"),
-            (catalog.list_queries, 1, "ünïcode", "page_token"),
-            (catalog.list_queries, 1, of_queries[:-4], "page_token"),
-            (catalog.list_etls, 1, of_queries, "page_token"),
-        ):
-            with pytest.raises(InvalidArgument) as refused:
-                await list_page(size, token)
-            assert (refused.value.reason, refused.value.details["field"]) == ("BAD_PAGE", field)
-
-
-async def _pages(list_page, size):
-    pages, token = [], ""
-    while token or not pages:
-        page, token = await list_page(size, token)
-        pages.append(page)
-    return pages
 
 
 class _BreaksOff:

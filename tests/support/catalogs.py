@@ -1,13 +1,16 @@
-"""The catalogue over a real store, without the RPC around it."""
+"""The catalogue over a real store, without the RPC around it, and fixtures of one over each kind of store."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+
 from featurestore.model import names
 from services.catalog.catalog import CatalogService
 from services.catalog.store import DEFAULT_TIMEOUT_SECONDS, open_store
+from tests.support.mongo import running_mongo
 
 
 @asynccontextmanager
@@ -17,3 +20,23 @@ async def opened_catalog(
     """A catalogue with a store of its own, as one process has it; any number may be open on one URL."""
     async with open_store(url, timeout_seconds) as store:
         yield CatalogService(store, id_key)
+
+
+@pytest.fixture(scope="module")
+def mongo(tmp_path_factory):
+    with running_mongo(tmp_path_factory.mktemp("mongo")) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "mongodb"])
+def url(request, tmp_path):
+    """Of an empty store."""
+    if request.param == "mongodb":
+        return request.getfixturevalue("mongo").url()
+    return f"sqlite:///{tmp_path / 'catalog.sqlite'}"
+
+
+@pytest.fixture
+async def catalog(url):
+    async with opened_catalog(url) as opened:
+        yield opened
