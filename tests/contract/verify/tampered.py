@@ -79,10 +79,12 @@ async def verify(extraction, realtime, *, sql=SQL, key=("user_id",), sample=20, 
     return await extraction.verify("qry_x", await form_of(realtime, sql), etl, key, sample)
 
 
-async def saved(extraction, realtime, tmp_path, text: str, sql: str = SQL) -> EtlRun:
+async def saved(extraction, realtime, tmp_path, text: str, sql: str = SQL, *, index_key=()) -> EtlRun:
     repository = Repository(tmp_path / f"repository-{new_id()}")
     repository.commit(text)
     form = await form_of(realtime, sql)
     source = EtlSource(address=f"git+file://{repository.folder}#etl.py")
-    stream = await extraction.extract_train(form, await realtime.version(), source, pin=True)
+    stream = await extraction.extract_train(
+        form, await realtime.version(), source, pin=True, index_key=index_key
+    )
     return EtlRun("etl_x", "qry_x", stream.script, form.columns, stream.head.schema)

@@ -53,6 +53,20 @@ async def test_an_etl_that_looks_at_other_keys_rows_is_found_out(extraction, rea
     assert {(each.column, each.cause) for each in report.differences} == {("more", "FRAME_DEPENDENT")}
 
 
+async def test_an_etl_by_key_is_trained_key_by_key_so_that_its_mean_is_the_keys_own(
+    extraction, realtime, tmp_path
+):
+    mean = WITH_KEY.replace('frame["amount"] + 1', 'frame["amount"].mean()')
+    over_all = await saved(extraction, realtime, tmp_path, mean)
+    found = await verify(extraction, realtime, etl=over_all)
+    assert {each.cause for each in found.differences} == {"FRAME_DEPENDENT"}
+    by_key = mean.replace("(AbstractEtl):\n", '(AbstractEtl):\n    granularity = "key"\n')
+    run = await saved(extraction, realtime, tmp_path, by_key, index_key=("user_id",))
+    report = await verify(extraction, realtime, etl=run)
+    assert report.consistent
+    assert report.remarks == ()
+
+
 async def test_a_key_whose_features_break_the_contract_is_named_and_the_others_agree(
     extraction, realtime, tmp_path
 ):
