@@ -22,8 +22,9 @@ async def opened_catalog(
         yield CatalogService(store, id_key)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def mongo(tmp_path_factory):
+    """One server for all; each `url()` is of a new database. Whoever kills it needs one of his own."""
     with running_mongo(tmp_path_factory.mktemp("mongo")) as server:
         yield server
 

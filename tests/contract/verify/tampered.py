@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pyarrow as pa
@@ -10,6 +10,7 @@ import pyarrow as pa
 from featurestore.model.etl import EtlSource
 from featurestore.model.query import QueryForm
 from featurestore.model.serving import Answer, AnswerFormat, EtlRun, Keys
+from featurestore.model.table import Version
 from featurestore.model.verifying import VerifyReport
 from services.realtime.realtime import RealtimeService
 from tests.contract.test_extraction_etls import Repository
@@ -22,16 +23,6 @@ EVENTS = "feature_store.events"
 SQL = f"SELECT * FROM {EVENTS}"
 USERS = 40
 
-
-WITH_KEY = """
-from featurestore.etl import AbstractEtl
-
-class Etl(AbstractEtl):
-    def extract(self):
-        frame = self.df
-        frame["more"] = frame["amount"] + 1
-        return frame[["user_id", "more"]]
-"""
 PER_KEY = """
 import pandas as pd
 from featurestore.etl import AbstractEtl
@@ -43,20 +34,18 @@ class Etl(AbstractEtl):
 
 
 class Tampered:
-    """Realtime with another `query`: what it serves goes through `tamper`, and `before` runs first."""
+    """Realtime with another `query`: what it serves goes through `tamper`, and `after` runs last."""
 
     def __init__(self, realtime: RealtimeService) -> None:
         self._realtime = realtime
         self.asked: list[tuple[object, ...]] = []
         self.tamper: Callable[[tuple[object, ...], pa.RecordBatch], pa.RecordBatch] = lambda _, batch: batch
-        self.before: Callable[[], object] | None = None
+        self.after: Callable[[], Awaitable[object]] | None = None
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._realtime, name)
 
     async def query(self, query_id: str, form: QueryForm, keys: Keys, answer_format: AnswerFormat) -> Answer:
-        if self.before is not None:
-            await self.before()
         self.asked += keys.tuples
         answer = await self._realtime.query(query_id, form, keys, answer_format)
         with pa.ipc.open_stream(answer.payload) as stream:
@@ -68,7 +57,23 @@ class Tampered:
         counted = tuple(
             replace(key, row_count=each.num_rows) for key, each in zip(answer.keys, batches, strict=True)
         )
+        if self.after is not None:
+            await self.after()
         return replace(answer, keys=counted, payload=bytes(sink.getvalue()))
+
+
+def train_on_all(
+    extraction, realtime: Tampered, before: Callable[[], Awaitable[object]] | None = None
+) -> None:
+    """Let training see all that realtime holds when it starts, after `before`."""
+    wait_until = extraction._follower.wait_until
+
+    async def wait_for_all(_version: Version) -> Version:
+        if before is not None:
+            await before()
+        return await wait_until(await realtime.version())
+
+    extraction._follower.wait_until = wait_for_all
 
 
 async def form_of(realtime: Tampered, sql: str = SQL) -> QueryForm:

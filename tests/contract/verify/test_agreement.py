@@ -13,6 +13,7 @@ from tests.contract.verify.tampered import (
     SCHEMA,
     USERS,
     form_of,
+    train_on_all,
     verify,
 )
 from tests.support.realtime_rows import new_id, rows_of
@@ -102,21 +103,9 @@ async def test_a_key_that_is_written_between_the_reads_is_looked_at_again(extrac
             await realtime.publish(new_id(), [rows_of("events", {"user_id": [5], "amount": [1.0]})])
 
     form = await form_of(realtime)
-    served = realtime.query
-
-    async def query_then_write(*arguments):
-        answer = await served(*arguments)
-        await write_once()
-        return answer
-
-    realtime.query = query_then_write
     # Served before the write, trained after it: the first look differs.
-    wait_until = extraction._follower.wait_until
-
-    async def wait_for_all(_version):
-        return await wait_until(await realtime.version())
-
-    extraction._follower.wait_until = wait_for_all
+    realtime.after = write_once
+    train_on_all(extraction, realtime)
     report = await extraction.verify("qry_x", form, None, ("user_id",), USERS)
     assert report.consistent
     assert report.skipped == 0
@@ -127,23 +116,9 @@ async def test_a_key_that_is_always_being_written_is_skipped(extraction, realtim
         await realtime.publish(new_id(), [rows_of("events", {"user_id": [5], "amount": [1.0]})])
 
     form = await form_of(realtime)
-    served = realtime.query
-
-    async def query_then_write(*arguments):
-        answer = await served(*arguments)
-        await write()
-        return answer
-
-    realtime.query = query_then_write
-    wait_until = extraction._follower.wait_until
-
-    async def wait_for_all(_version):
-        await (
-            write()
-        )  # once more, so that neither the answer before nor the one after shows what training shows
-        return await wait_until(await realtime.version())
-
-    extraction._follower.wait_until = wait_for_all
+    realtime.after = write
+    # Once more, so that neither the answer before nor the one after shows what training shows.
+    train_on_all(extraction, realtime, before=write)
     original = extraction._verifier._reading._train
 
     async def train_then_write(*arguments):
