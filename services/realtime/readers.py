@@ -156,17 +156,11 @@ class Readers:
         job = _Job(work)
         jobs.put(job)
         try:
-            async with asyncio.timeout(deadline.remaining_or(_DEFAULT_SECONDS)):
-                result: T = await job.future
-                return result
-        except TimeoutError:
-            self._abandon(job)
-            raise DeadlineExceeded(
-                "DEADLINE", "the call's time ended before the read did; ask for less or give it more time"
-            ) from None
-        except asyncio.CancelledError:
+            result: T = await in_time(job.future)
+        except (DeadlineExceeded, asyncio.CancelledError):
             self._abandon(job)
             raise
+        return result
 
     def _thread(self, name: str, jobs: _Jobs) -> threading.Thread:
         thread = threading.Thread(
@@ -201,6 +195,21 @@ class Readers:
             task = asyncio.get_running_loop().create_task(_interrupt(job))
             self._interrupting.add(task)
             task.add_done_callback(self._interrupting.discard)
+
+
+async def in_time(result: asyncio.Future[T]) -> T:
+    """What a read returns, if it does while the call has time.
+
+    Raises:
+        DeadlineExceeded: `DEADLINE`; `result` is cancelled then.
+    """
+    try:
+        async with asyncio.timeout(deadline.remaining_or(_DEFAULT_SECONDS)):
+            return await result
+    except TimeoutError:
+        raise DeadlineExceeded(
+            "DEADLINE", "the call's time ended before the read did; ask for less or give it more time"
+        ) from None
 
 
 async def _interrupt(job: _Job) -> None:

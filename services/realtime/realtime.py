@@ -37,6 +37,7 @@ from services.realtime.plans import Plans
 from services.realtime.proposals import Create, Delete, DropTable, Publish
 from services.realtime.readers import Readers
 from services.realtime.serving import Serving
+from services.realtime.shared_reads import SharedReads
 from services.realtime.transactions import OpenReads
 from services.realtime.watchman import Watchman
 
@@ -89,6 +90,7 @@ class RealtimeService:
         self._readers: Readers
         self._watchman: Watchman
         self._serving: Serving
+        self._shared: SharedReads
         self._keeper: Keeper
 
     async def __aenter__(self) -> Self:
@@ -125,6 +127,7 @@ class RealtimeService:
             stack.push_async_callback(asyncio.to_thread, self._watchman.close)
             costs = Costs(self._reader_count)
             self._serving = Serving(self._lane, Plans(self._lane), self._cache, self._watchman, costs)
+            self._shared = SharedReads(self._readers, self._serving)
             self._keeper = Keeper(self._serving, self._cache, self._readers, costs, share=self._warm_share)
             self._keeper.start()
             stack.push_async_callback(self._keeper.close)
@@ -175,9 +178,7 @@ class RealtimeService:
         kept = self._serving.kept(query_id, form, keys, answer_format)
         if kept is not None:
             return kept
-        return await self._readers.run(
-            lambda cursor: self._serving.answer(cursor, query_id, form, keys, answer_format)
-        )
+        return await self._shared.answer(query_id, form, keys, answer_format)
 
     async def explain(self, query_id: str, form: QueryForm, index_key: tuple[str, ...]) -> Explanation:
         """See `peers.Realtime`."""

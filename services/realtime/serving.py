@@ -87,9 +87,25 @@ class Serving:
             FailedPrecondition: `QUERY_SCHEMA_CHANGED`, naming the columns.
             ResourceExhausted: `ANSWER_TOO_LARGE`, `QUERY_MEMORY`.
         """
-        converted = convert_keys(form, keys)
-        _check_leaves(converted)
-        return self._stable(lambda: self._answer(cursor, query_id, form, converted, answer_format))
+        return self.answer_each(cursor, query_id, form, [checked(convert_keys(form, keys))], answer_format)[0]
+
+    def answer_each(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        query_id: str,
+        form: QueryForm,
+        calls: Sequence[ConvertedKeys],
+        answer_format: AnswerFormat,
+    ) -> list[Answer]:
+        """The same for several calls by one statement, an answer for each.
+
+        Args:
+            calls: at least one, of the same key columns, `checked`.
+
+        Raises:
+            FailedPrecondition, ResourceExhausted, InvalidArgument: see `answer`; also when one call alone is at fault.
+        """
+        return self._stable(lambda: self._answer(cursor, query_id, form, calls, answer_format))
 
     def kept(self, query_id: str, form: QueryForm, keys: Keys, answer_format: AnswerFormat) -> Answer | None:
         """The same, if all of it is kept from before; never waits, so that it may be asked on the event loop.
@@ -116,12 +132,13 @@ class Serving:
         cursor: duckdb.DuckDBPyConnection,
         query_id: str,
         form: QueryForm,
-        keys: ConvertedKeys,
+        calls: Sequence[ConvertedKeys],
         answer_format: AnswerFormat,
-    ) -> Answer:
-        prepared = self._plans.prepared(cursor, query_id, form, keys.columns)
+    ) -> list[Answer]:
+        columns = calls[0].columns
+        prepared = self._plans.prepared(cursor, query_id, form, columns)
         version = self._lane.version  # before anything is looked up, so that all of it shows at least this
-        distinct = list(dict.fromkeys(keys.tuples))
+        distinct = list(dict.fromkeys(each for keys in calls for each in keys.tuples))
         part_of: dict[tuple[KeyValue, ...], Part] = {}
         keep = self._cache.enabled and prepared.cacheable and query_id != ""
         # Before the plan is run: answers of one that is taken back meanwhile are not found.
@@ -131,7 +148,7 @@ class Serving:
             for each, kept in zip(distinct, self._cache.get(names), strict=True):
                 if kept is not None:
                     part_of[each] = Part(kept.message, kept.row_count)
-        missing = ConvertedKeys(keys.columns, tuple(each for each in distinct if each not in part_of))
+        missing = ConvertedKeys(columns, tuple(each for each in distinct if each not in part_of))
         if missing.tuples:
             began = time.monotonic()
             token = self._cache.begin()
@@ -146,9 +163,17 @@ class Serving:
             if keep:
                 self._costs.add(Subject.of(query_id, prepared), time.monotonic() - began)
             self._watchman.consider(query_id, prepared, missing)
-        info = AnswerInfo(query_id, version, from_cache=not missing.tuples)
-        parts = [part_of[each] for each in keys.tuples]
-        return answers.joined(parts, prepared.around(answer_format), answer_format, info)
+        fresh = set(missing.tuples)
+        around = prepared.around(answer_format)
+        return [
+            answers.joined(
+                [part_of[each] for each in keys.tuples],
+                around,
+                answer_format,
+                AnswerInfo(query_id, version, from_cache=fresh.isdisjoint(keys.tuples)),
+            )
+            for keys in calls
+        ]
 
     def _keep(
         self,
@@ -328,10 +353,15 @@ def _too_many_chained(keys: ConvertedKeys, values: Values) -> bool:
     return sum(len(each or ()) for each in values.values()) * len(keys.tuples) > _MOST_CHAINED
 
 
-def _check_leaves(keys: ConvertedKeys) -> None:
-    """Refuse a key that no answer could hold, whether it is asked for alone or among others."""
+def checked(keys: ConvertedKeys) -> ConvertedKeys:
+    """The keys, none of which is one that no answer could hold, whether it is asked for alone or among others.
+
+    Raises:
+        InvalidArgument: `KEY_VALUE`.
+    """
     if any(column.engine_type in ("HUGEINT", "UHUGEINT") for column in keys.columns):
         _as_table(keys)
+    return keys
 
 
 def _split(rows: pa.RecordBatch, keys: ConvertedKeys) -> list[pa.RecordBatch]:

@@ -248,9 +248,9 @@ class Race:
                 await self._ask(number, value)
 
 
-async def raced(folder, reads, seconds, **options):
+async def raced(folder, reads, seconds, cache_bytes=2**28, **options):
     """Run a race in a service of its own; returns it and how the cache did."""
-    async with opened(folder) as realtime:
+    async with opened(folder, cache_bytes=cache_bytes) as realtime:
         race = Race(realtime, reads, seconds, **options)
         await race.run()
         return race, realtime._cache.status()
