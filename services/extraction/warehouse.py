@@ -19,6 +19,7 @@ from featurestore.engine import apply, ledger, profile
 from featurestore.model import deadline
 from featurestore.model.errors import DeadlineExceeded, FailedPrecondition
 from featurestore.model.table import Frame, Version
+from services.extraction.behind import go_behind
 from services.extraction.block_cache import BlockCache
 
 T = TypeVar("T")
@@ -55,9 +56,12 @@ class Warehouse:
     def __init__(self, folder: Path, settings: WarehouseSettings | None = None) -> None:
         self._folder = folder
         self._settings = settings or WarehouseSettings()
-        self._writer_thread = ThreadPoolExecutor(1, thread_name_prefix="warehouse-writer")
+        # The writer's opens the file, so that DuckDB's own threads are behind as well.
+        self._writer_thread = ThreadPoolExecutor(
+            1, thread_name_prefix="warehouse-writer", initializer=go_behind
+        )
         self._reader_threads = ThreadPoolExecutor(
-            self._settings.reader_threads, thread_name_prefix="warehouse-reader"
+            self._settings.reader_threads, thread_name_prefix="warehouse-reader", initializer=go_behind
         )
         self._slots = asyncio.Semaphore(self._settings.open_results)
         self._readers: set[Reader] = set()

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
+import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -15,6 +20,7 @@ from featurestore.model import deadline
 from featurestore.model.errors import DeadlineExceeded, FailedPrecondition, Unavailable
 from featurestore.model.table import Drop, Version
 from services.extraction import follower as follower_module
+from services.extraction.behind import NICENESS
 from services.extraction.follower import Follower
 from services.extraction.warehouse import Warehouse, WarehouseSettings
 from tests.support.fake_realtime import EVENTS, USERS, FakeLog, define, events, no_users, users
@@ -365,3 +371,23 @@ async def test_work_larger_than_memory_spills_to_the_folder(tmp_path):
             "SELECT count(*) FROM (SELECT range, md5(range::VARCHAR) AS h FROM range(1000000) ORDER BY h) t",
         )
         assert found == [(1_000_000,)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a niceness is the whole process's")
+async def test_the_threads_of_the_warehouse_and_of_its_engine_let_others_go_first(tmp_path):
+    def niceness() -> Counter[int]:
+        found: Counter[int] = Counter()
+        for task in Path("/proc/self/task").iterdir():
+            with suppress(ProcessLookupError):  # it has just ended
+                found[os.getpriority(os.PRIO_PROCESS, int(task.name))] += 1
+        return found
+
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    behind = max(ours, NICENESS)
+    before = niceness()[behind]
+    async with Warehouse(tmp_path, WarehouseSettings(threads=4)) as warehouse:
+        await rows(warehouse, "SELECT 1")
+        assert (
+            niceness()[behind] - before == 1 + 1 + 3
+        )  # the writer, a reader, and what DuckDB starts beside its caller
+        assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == ours
