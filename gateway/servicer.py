@@ -14,9 +14,8 @@ from featurestore.model.serving import Answer, AnswerFormat, Explanation, Keys, 
 from featurestore.model.table import Version
 from featurestore.rpc.convert_answer import (
     answer_format_from_proto,
-    answer_info_to_proto,
     explanation_to_proto,
-    key_answers_to_proto,
+    write_answer,
 )
 from featurestore.rpc.convert_saved import (
     etl_source_from_proto,
@@ -266,7 +265,8 @@ def _head(
 
 
 def _answered(kind: type[_Reply], answer: Answer) -> _Reply:
-    reply = kind(answers=key_answers_to_proto(answer.keys), info=answer_info_to_proto(answer.info))
+    reply = kind()
+    write_answer(answer, reply)
     if answer.format is AnswerFormat.ARROW:
         reply.arrow_stream = answer.payload
     else:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
+
+from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 
 from featurestore.api.common.v1 import common_pb2 as pb
 from featurestore.model.serving import (
+    Answer,
     AnswerFormat,
     AnswerInfo,
     Explanation,
@@ -16,7 +20,7 @@ from featurestore.model.serving import (
     Verdict,
 )
 from featurestore.rpc.convert_saved import warned_from_proto, warned_to_proto
-from featurestore.rpc.convert_table import version_from_proto, version_to_proto
+from featurestore.rpc.convert_table import version_from_proto
 from featurestore.rpc.convert_warming import cache_use_from_proto, cache_use_to_proto
 from featurestore.rpc.fields import enum_from_proto, require
 
@@ -46,6 +50,16 @@ _VERDICT_TO_PROTO: dict[Verdict, pb.Verdict.ValueType] = {
 }
 
 
+class _Reply(Protocol):
+    """Any message with what is told of an answer."""
+
+    @property
+    def answers(self) -> RepeatedCompositeFieldContainer[pb.KeyAnswer]: ...
+
+    @property
+    def info(self) -> pb.AnswerInfo: ...
+
+
 def answer_format_to_proto(answer_format: AnswerFormat) -> pb.AnswerFormat.ValueType:
     """How rows are to be encoded, on the wire."""
     return _FORMAT_TO_PROTO[answer_format]
@@ -60,11 +74,6 @@ def answer_format_from_proto(number: int) -> AnswerFormat:
     return enum_from_proto(number, _FORMATS, "format")
 
 
-def key_answer_to_proto(answer: KeyAnswer) -> pb.KeyAnswer:
-    """What was found for one asked value, on the wire."""
-    return pb.KeyAnswer(outcome=_OUTCOME_TO_PROTO[answer.outcome], row_count=answer.row_count)
-
-
 def key_answer_from_proto(message: pb.KeyAnswer) -> KeyAnswer:
     """What was found for one asked value.
 
@@ -72,11 +81,6 @@ def key_answer_from_proto(message: pb.KeyAnswer) -> KeyAnswer:
         InvalidArgument: `MISSING_FIELD`, `BAD_FIELD` for its outcome.
     """
     return KeyAnswer(enum_from_proto(message.outcome, _OUTCOMES, "KeyAnswer.outcome"), message.row_count)
-
-
-def key_answers_to_proto(answers: Iterable[KeyAnswer]) -> list[pb.KeyAnswer]:
-    """What was found, in the order asked, on the wire."""
-    return [key_answer_to_proto(answer) for answer in answers]
 
 
 def key_answers_from_proto(messages: Iterable[pb.KeyAnswer]) -> tuple[KeyAnswer, ...]:
@@ -88,21 +92,22 @@ def key_answers_from_proto(messages: Iterable[pb.KeyAnswer]) -> tuple[KeyAnswer,
     return tuple([key_answer_from_proto(message) for message in messages])
 
 
-def answer_info_to_proto(info: AnswerInfo) -> pb.AnswerInfo:
-    """What made an answer, on the wire."""
-    return pb.AnswerInfo(
-        query_id=info.query_id,
-        etl_id=info.etl_id,
-        blob_sha256=info.blob_sha256,
-        contract_sha256=info.contract_sha256,
-        data_version=version_to_proto(info.data_version),
-        from_cache=info.from_cache,
-        features_from_cache=info.features_from_cache,
-        library_differences=[
-            pb.LibraryDifference(name=each.name, saved=each.saved, served=each.served)
-            for each in info.library_differences
-        ],
-    )
+def write_answer(answer: Answer, message: _Reply) -> None:
+    """All of an answer but its rows, into a message; in its place, as each answer that is served pays for a copy."""
+    add = message.answers.add
+    for each in answer.keys:
+        add(outcome=_OUTCOME_TO_PROTO[each.outcome], row_count=each.row_count)
+    info, into = answer.info, message.info
+    into.query_id = info.query_id
+    into.etl_id = info.etl_id
+    into.blob_sha256 = info.blob_sha256
+    into.contract_sha256 = info.contract_sha256
+    into.data_version.log_id = info.data_version.log_id
+    into.data_version.sequence = info.data_version.sequence
+    into.from_cache = info.from_cache
+    into.features_from_cache = info.features_from_cache
+    for difference in info.library_differences:
+        into.library_differences.add(name=difference.name, saved=difference.saved, served=difference.served)
 
 
 def answer_info_from_proto(message: pb.AnswerInfo) -> AnswerInfo:

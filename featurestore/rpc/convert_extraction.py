@@ -18,9 +18,8 @@ from featurestore.model.serving import (
 from featurestore.rpc.convert_answer import (
     answer_format_to_proto,
     answer_info_from_proto,
-    answer_info_to_proto,
     key_answers_from_proto,
-    key_answers_to_proto,
+    write_answer,
 )
 from featurestore.rpc.convert_saved import (
     columns_from_proto,
@@ -98,13 +97,13 @@ def train_head_from_proto(message: pb.TrainHead) -> tuple[TrainHead, PinnedScrip
 
 def run_etl_to_proto(run: EtlRun, answer: Answer, answer_format: AnswerFormat) -> pb.RunEtlRequest:
     """The run of an ETL on served rows, on the wire; the rows as they are, in Arrow."""
-    return pb.RunEtlRequest(
+    message = pb.RunEtlRequest(
         run=etl_run_to_proto(run),
-        answers=key_answers_to_proto(answer.keys),
         arrow_stream=answer.payload,
-        info=answer_info_to_proto(answer.info),
         format=answer_format_to_proto(answer_format),
     )
+    write_answer(answer, message)
+    return message
 
 
 def run_etl_answer_from_proto(message: pb.RunEtlRequest) -> Answer:
@@ -124,11 +123,9 @@ def run_etl_answer_from_proto(message: pb.RunEtlRequest) -> Answer:
 
 def features_to_proto(answer: Answer) -> pb.RunEtlResponse:
     """Features on the wire, as they are."""
-    return pb.RunEtlResponse(
-        answers=key_answers_to_proto(answer.keys),
-        payload=answer.payload,
-        info=answer_info_to_proto(answer.info),
-    )
+    message = pb.RunEtlResponse(payload=answer.payload)
+    write_answer(answer, message)
+    return message
 
 
 def extraction_status_to_proto(status: ExtractionStatus) -> pb.GetStatusResponse:

@@ -15,9 +15,8 @@ from featurestore.model.serving import Answer, AnswerFormat, Keys, RealtimeStatu
 from featurestore.model.table import Frame, Published
 from featurestore.rpc.convert_answer import (
     answer_info_from_proto,
-    answer_info_to_proto,
     key_answers_from_proto,
-    key_answers_to_proto,
+    write_answer,
 )
 from featurestore.rpc.convert_saved import columns_from_proto, order_term_from_proto, order_term_to_proto
 from featurestore.rpc.convert_table import version_from_proto, version_to_proto
@@ -80,11 +79,9 @@ def bound_columns_from_proto(
 
 def answer_to_proto(answer: Answer) -> pb.QueryResponse:
     """An answer on the wire, its rows as they are."""
-    return pb.QueryResponse(
-        answers=key_answers_to_proto(answer.keys),
-        payload=answer.payload,
-        info=answer_info_to_proto(answer.info),
-    )
+    message = pb.QueryResponse(payload=answer.payload)
+    write_answer(answer, message)
+    return message
 
 
 def answer_from_proto(

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from numbers import Integral
 from uuid import UUID
 
@@ -26,6 +27,8 @@ _DAY_SECONDS = 86_400
 _NANOS = 1_000_000_000
 _UNSENDABLE = (TypeError, ValueError, ArithmeticError)
 _UNREADABLE = (ValueError, OverflowError)
+_REMEMBERED, _REMEMBERED_BYTES = 8_192, 128
+"""So many keys of calls are remembered, of so many bytes at the most: some 8 MB."""
 _DIGITS = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
@@ -93,6 +96,17 @@ def keys_from_proto(message: pb.Keys) -> Keys:
     Raises:
         InvalidArgument: as `value_from_proto`, naming tuple and place.
     """
+    # A backend asks for its hot keys again and again, and to read them costs more than all else of a kept answer.
+    encoded = message.SerializeToString()
+    return _remembered(encoded) if len(encoded) <= _REMEMBERED_BYTES else _keys(message)
+
+
+@lru_cache(_REMEMBERED)
+def _remembered(encoded: bytes) -> Keys:
+    return _keys(pb.Keys.FromString(encoded))
+
+
+def _keys(message: pb.Keys) -> Keys:
     read = _read
     try:
         tuples = tuple([tuple([read(value) for value in key.values]) for key in message.tuples])

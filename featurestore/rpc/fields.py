@@ -44,8 +44,7 @@ def require(message: Message, *fields: str) -> None:
         InvalidArgument: `MISSING_FIELD`.
     """
     for field in fields:
-        oneof = field in message.DESCRIPTOR.oneofs_by_name
-        if not (message.WhichOneof(field) if oneof else message.HasField(field)):
+        if not message.HasField(field):
             raise missing(name_of(message, field))
 
 

@@ -1,9 +1,9 @@
-"""Servers: limits, keepalive, the interceptor that gives verdicts, health, reflection, and where they listen."""
+"""Servers: limits, keepalive, verdicts around all services, health, reflection, and where they listen."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import grpc.aio
@@ -13,7 +13,7 @@ from grpc_reflection.v1alpha import reflection
 from featurestore.model.errors import FailedPrecondition, InvalidArgument
 from featurestore.rpc.channels import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES
 from featurestore.rpc.deadlines import default_seconds
-from featurestore.rpc.verdicts import Verdicts
+from featurestore.rpc.verdicts import Judged
 
 _UNIX = "unix:"
 _OPTIONS: tuple[tuple[str, int], ...] = (
@@ -36,18 +36,51 @@ def create_server(
     *,
     default_seconds: Callable[[str], float | None] = default_seconds,
     stream_idle_seconds: float | None = 60.0,
-    interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
 ) -> grpc.aio.Server:
-    """A server that is not started yet. Must be called in a running event loop.
+    """A server that is not started yet, whose calls have deadlines and verdicts. Must be called in a running event loop.
 
     Args:
         default_seconds: what a call without a deadline may take, by the method's full name; None for no end.
         stream_idle_seconds: a stream whose reader takes nothing for so long ends with `STREAM_IDLE`; None never.
-        interceptors: run inside ours, which gives every call its deadline and its verdict.
     """
-    return grpc.aio.server(
-        interceptors=(Verdicts(default_seconds, stream_idle_seconds), *interceptors), options=_OPTIONS
+    return _JudgingServer(
+        grpc.aio.server(options=_OPTIONS),
+        lambda service: Judged(service, default_seconds, stream_idle_seconds),
     )
+
+
+class _JudgingServer(grpc.aio.Server):
+    """A server of gRPC's, with something around each of its services."""
+
+    def __init__(
+        self, server: grpc.aio.Server, around: Callable[[grpc.GenericRpcHandler], grpc.GenericRpcHandler]
+    ) -> None:
+        self._server = server
+        self._around = around
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        self._server.add_generic_rpc_handlers(tuple(map(self._around, generic_rpc_handlers)))
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: object) -> None:
+        """Not passed on: the generated code adds the same methods by `add_generic_rpc_handlers` too.
+
+        And for each call that comes, gRPC 1.85 waits anew on every method that is registered.
+        """
+
+    def add_insecure_port(self, address: str) -> int:
+        return self._server.add_insecure_port(address)
+
+    def add_secure_port(self, address: str, server_credentials: grpc.ServerCredentials) -> int:
+        return self._server.add_secure_port(address, server_credentials)
+
+    async def start(self) -> None:
+        await self._server.start()
+
+    async def stop(self, grace: float | None) -> None:
+        await self._server.stop(grace)
+
+    async def wait_for_termination(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - gRPC's signature
+        return await self._server.wait_for_termination(timeout)
 
 
 def bind(server: grpc.aio.Server, address: str, *, insecure: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""The outermost server interceptor: deadlines set and enforced, errors as typed statuses, nothing internal sent.
+"""Around every handler: deadlines set and enforced, errors as typed statuses, nothing internal sent.
 
 gRPC's own handling sends the text of an unexpected exception to the caller, leaves a stream's generator open
 when its reader goes, and knows nothing of our deadlines. So requests are decoded and replies encoded in here,
@@ -11,8 +11,9 @@ import asyncio
 import inspect
 import logging
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, NoReturn, TypeAlias
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from types import coroutine
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
@@ -35,46 +36,49 @@ log = logging.getLogger(__name__)
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
+_T = TypeVar("_T")
+
 # The transport repeats calls that no server has answered. A verdict of ours is the caller's to act on: repeating it
 # here would multiply from hop to hop, and run into the deadline with less to say.
 _NO_RETRY = ("grpc-retry-pushback-ms", "-1")
 
 
-class Verdicts(grpc.aio.ServerInterceptor):
-    """Wraps each unary-unary and unary-stream method once, and keeps the wrapped handler.
+class Judged(grpc.GenericRpcHandler):
+    """A service whose unary-unary and unary-stream methods give every call its deadline and its verdict.
 
     Left as they are: methods with a stream of requests, and coroutines that write their stream themselves. Both are
-    of gRPC's own services (reflection, health), which end their calls by themselves.
+    of gRPC's own services (reflection, health), which end their calls by themselves. Not an interceptor of the server,
+    which gRPC would ask anew for each call.
     """
 
-    def __init__(self, default_seconds: Callable[[str], float | None], idle_seconds: float | None) -> None:
-        """Take the rules.
+    def __init__(
+        self,
+        service: grpc.GenericRpcHandler,
+        default_seconds: Callable[[str], float | None],
+        idle_seconds: float | None,
+    ) -> None:
+        """Take the service and the rules.
 
         Args:
+            service: asked once for each method that it has.
             default_seconds: what a method may take when its caller sets no deadline, by full name; None for no end.
             idle_seconds: how long a stream waits for its reader to take a message; None for ever.
         """
+        self._service = service
         self._default_seconds = default_seconds
         self._idle_seconds = idle_seconds
-        self._wrapped: dict[str, tuple[Handler, Handler]] = {}
+        self._wrapped: dict[str, Handler] = {}
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
-        """The method's handler, wrapped."""
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            return None
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
+        """The method's handler, wrapped; None if it is not of this service."""
         method: str = handler_call_details.method
-        known = self._wrapped.get(method)
-        # An interceptor further in may answer with a handler of its own, such as one that refuses.
-        if known is not None and known[0] is handler:
-            return known[1]
-        wrapped = self._wrap(method, handler)
-        self._wrapped[method] = handler, wrapped
-        return wrapped
+        wrapped = self._wrapped.get(method)
+        if wrapped is not None:
+            return wrapped
+        handler = self._service.service(handler_call_details)
+        if handler is not None:
+            handler = self._wrapped[method] = self._wrap(method, handler)
+        return handler
 
     def _wrap(self, method: str, handler: Handler) -> Handler:
         if handler.request_streaming:
@@ -95,14 +99,11 @@ def _unary(
     decode, encode = _coders(handler)
 
     async def unary(request: bytes, context: Context) -> bytes:
-        seconds = _seconds(context, default)
-        clock = asyncio.timeout(seconds)
         try:
-            async with clock:
-                with deadline.within(seconds):
-                    reply: bytes = encode(await behaviour(decode(request), context))
+            with deadline.within(_seconds(context, default)):
+                reply: bytes = encode(await _by_deadline(behaviour(decode(request), context)))
         except Exception as error:  # noqa: BLE001 # the caller gets a verdict, whatever happened
-            await _refuse(context, error, method, ended=clock.expired())
+            await _refuse(context, error, method)
         return reply
 
     return unary
@@ -114,19 +115,60 @@ def _stream(
     behaviour: Callable[..., AsyncIterator[Any]] = handler.unary_stream  # type: ignore[assignment]  # as above
     decode, encode = _coders(handler)
 
+    async def write_all(request: bytes, context: Context) -> None:
+        async with closing(behaviour(decode(request), context)) as replies:
+            async for reply in replies:
+                await _write(context, encode(reply), idle)
+
     async def stream(request: bytes, context: Context) -> None:
-        seconds = _seconds(context, default)
-        clock = asyncio.timeout(seconds)
         try:
-            async with clock:
-                with deadline.within(seconds):
-                    async with closing(behaviour(decode(request), context)) as replies:
-                        async for reply in replies:
-                            await _write(context, encode(reply), idle)
+            with deadline.within(_seconds(context, default)):
+                await _by_deadline(write_all(request, context))
         except Exception as error:  # noqa: BLE001 # the caller gets a verdict, whatever happened
-            await _refuse(context, error, method, ended=clock.expired())
+            await _refuse(context, error, method)
 
     return stream
+
+
+async def _by_deadline(work: Coroutine[Any, Any, _T]) -> _T:
+    """What `work` returns; cancelled when the time of the call is over.
+
+    Most of what is served from memory never waits, so the clock is set only for work that does.
+
+    Raises:
+        DeadlineExceeded: `DEADLINE`; and what `work` raises.
+    """
+    try:
+        waits_for = work.send(None)
+    except StopIteration as done:
+        reply: _T = done.value
+        return reply
+    clock = asyncio.timeout(deadline.remaining())
+    try:
+        async with clock:
+            return await _rest(work, waits_for)
+    except TimeoutError:
+        if not clock.expired():
+            raise
+        raise DeadlineExceeded(
+            "DEADLINE", "the call's time ended before its work was done; give it more, or ask for less"
+        ) from None
+
+
+@coroutine
+def _rest(work: Coroutine[Any, Any, _T], waits_for: Any) -> Generator[Any, Any, _T]:
+    """Go on with a coroutine that was begun by hand, as `await` would have: what it waits for is for our own task."""
+    try:
+        while True:
+            try:
+                come = yield waits_for
+            except BaseException as thrown:  # noqa: BLE001 # such as our cancellation: it is for the work
+                waits_for = work.throw(thrown)
+            else:
+                waits_for = work.send(come)
+    except StopIteration as done:
+        reply: _T = done.value
+        return reply
 
 
 async def _write(context: Context, reply: bytes, idle: float | None) -> None:
@@ -143,11 +185,11 @@ async def _write(context: Context, reply: bytes, idle: float | None) -> None:
         ) from None
 
 
-async def _refuse(context: Context, error: Exception, method: str, *, ended: bool) -> NoReturn:
+async def _refuse(context: Context, error: Exception, method: str) -> NoReturn:
     """End the call with the verdict that the error stands for."""
     if isinstance(error, grpc.aio.BaseError) and not isinstance(error, grpc.aio.UsageError):
         raise error  # gRPC's own: aborted already, the reader is gone, the server has stopped
-    verdict = _verdict(error, method, ended=ended)
+    verdict = _verdict(error, method)
     status = to_status(verdict)
     trailing: tuple[tuple[str, str | bytes], ...] = ((DETAILS_KEY, status.SerializeToString()),)
     if isinstance(verdict, Unavailable):
@@ -155,17 +197,13 @@ async def _refuse(context: Context, error: Exception, method: str, *, ended: boo
     await context.abort(status_code(verdict), status.message, trailing)
 
 
-def _verdict(error: Exception, method: str, *, ended: bool) -> FeatureStoreError:
+def _verdict(error: Exception, method: str) -> FeatureStoreError:
     if isinstance(error, FeatureStoreError):
         if isinstance(error, Internal) and not isinstance(error.__cause__, grpc.RpcError | None):
             log.error("%s failed: %s", method, error.reason, exc_info=error)  # a peer's was logged there
         return error
     if isinstance(error, grpc.RpcError):
         return from_rpc_error(error, "a peer")
-    if ended and isinstance(error, TimeoutError):
-        return DeadlineExceeded(
-            "DEADLINE", "the call's time ended before its work was done; give it more, or ask for less"
-        )
     correlation_id = uuid.uuid4().hex[:16]
     log.error("%s failed, correlation id %s", method, correlation_id, exc_info=error)
     return Internal(

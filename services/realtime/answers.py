@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -48,8 +49,7 @@ def no_rows(schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Protocol):
     """What is answered for one key.
 
     Attributes:
@@ -60,13 +60,21 @@ class Part:
     row_count: int
 
 
-def encoded(batches: Sequence[pa.RecordBatch], answer_format: AnswerFormat) -> list[Part]:
+@dataclass(slots=True)
+class Encoded:
+    """A part that was made just now."""
+
+    message: bytes
+    row_count: int
+
+
+def encoded(batches: Sequence[pa.RecordBatch], answer_format: AnswerFormat) -> list[Encoded]:
     """The rows of each key, encoded; all batches have one schema."""
     if answer_format is AnswerFormat.ROWS:
         messages = [encode_rows_alone(batch) for batch in batches]
     else:
         messages = _arrow_messages(batches)
-    return [Part(message, batch.num_rows) for message, batch in zip(messages, batches, strict=True)]
+    return [Encoded(message, batch.num_rows) for message, batch in zip(messages, batches, strict=True)]
 
 
 def joined(
@@ -81,14 +89,14 @@ def joined(
         ResourceExhausted: `ANSWER_TOO_LARGE`, naming in `fits` how many keys to ask for in one call.
     """
     before, behind = around
-    payload = b"".join((before, *(part.message for part in parts), behind))
+    payload = b"".join([before, *[part.message for part in parts], behind])
     limit = ONE_KEY_BYTES if len(parts) == 1 else MANY_KEYS_BYTES
     if len(payload) > limit:
         raise too_large(len(payload), len(parts), _fitting([len(part.message) for part in parts]))
-    answers = tuple(
+    answers = [
         KeyAnswer(Outcome.FOUND if part.row_count else Outcome.ABSENT, part.row_count) for part in parts
-    )
-    return Answer(answers, answer_format, payload, info)
+    ]
+    return Answer(tuple(answers), answer_format, payload, info)
 
 
 def _arrow_messages(batches: Sequence[pa.RecordBatch]) -> list[bytes]:

@@ -123,9 +123,8 @@ class Serving:
         found = self._cache.get_all([(prepared.number, answer_format, each) for each in converted.tuples])
         if found is None:
             return None
-        parts = [Part(kept.message, kept.row_count) for kept in found]
         info = AnswerInfo(query_id, version, from_cache=True)
-        return answers.joined(parts, prepared.around(answer_format), answer_format, info)
+        return answers.joined(found, prepared.around(answer_format), answer_format, info)
 
     def _answer(
         self,
@@ -145,9 +144,8 @@ class Serving:
         number = prepared.number
         if keep:
             names = [(number, answer_format, each) for each in distinct]
-            for each, kept in zip(distinct, self._cache.get(names), strict=True):
-                if kept is not None:
-                    part_of[each] = Part(kept.message, kept.row_count)
+            found = zip(distinct, self._cache.get(names), strict=True)
+            part_of.update({each: kept for each, kept in found if kept is not None})
         missing = ConvertedKeys(columns, tuple(each for each in distinct if each not in part_of))
         if missing.tuples:
             began = time.monotonic()

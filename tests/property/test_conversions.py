@@ -145,8 +145,6 @@ ROUND_TRIPS = [
     ),
     ("etl source", SOURCE, convert_saved.etl_source_to_proto, convert_saved.etl_source_from_proto),
     ("script", SCRIPT, convert_saved.pinned_script_to_proto, convert_saved.pinned_script_from_proto),
-    ("key answer", KEY_ANSWER, convert_answer.key_answer_to_proto, convert_answer.key_answer_from_proto),
-    ("answer info", INFO, convert_answer.answer_info_to_proto, convert_answer.answer_info_from_proto),
     (
         "answer format",
         st.sampled_from(AnswerFormat),

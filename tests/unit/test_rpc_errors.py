@@ -133,5 +133,5 @@ def test_a_failure_of_ours_is_logged_with_its_cause_and_a_peers_is_not_logged_ag
         caplog.clear()
         failed = Internal("ENGINE_FAILED", "the server's log says why")
         failed.__cause__ = cause
-        assert verdicts._verdict(failed, "/x/Query", ended=False) is failed
+        assert verdicts._verdict(failed, "/x/Query") is failed
         assert [record.exc_info[1].__cause__ for record in caplog.records] == [cause] * logged

@@ -164,28 +164,6 @@ async def test_a_handler_that_aborts_by_itself_is_let(tmp_path):
         assert (refused.value.code(), refused.value.details()) == (grpc.StatusCode.DATA_LOSS, "as I say")
 
 
-async def test_an_interceptor_inside_ours_is_asked_for_every_call(tmp_path):
-    class Door(grpc.aio.ServerInterceptor):
-        async def intercept_service(self, continuation, handler_call_details):
-            if "let-me-in" in dict(handler_call_details.invocation_metadata):
-                return await continuation(handler_call_details)
-
-            async def refuse(_request, _context):
-                raise InvalidArgument("NO_ENTRY", "say let-me-in")
-
-            return grpc.unary_unary_rpc_method_handler(refuse)
-
-    async def echo(request, _context):
-        return request
-
-    async with serving(tmp_path, handlers(Echo=echo), interceptors=[Door()]) as channel:
-        method = channel.unary_unary(f"/{SERVICE}/Echo")
-        for _ in range(2):
-            assert await method(b"x", metadata=(("let-me-in", "1"),)) == b"x"
-            with pytest.raises(InvalidArgument, match="NO_ENTRY"):
-                await call(channel, "Echo", b"x")
-
-
 # Deadlines
 
 
@@ -243,6 +221,39 @@ async def test_a_handler_that_works_too_long_is_cancelled_and_answered_in_time(t
                 await attempt()
             assert ended.value.reason == "DEADLINE"
             await asyncio.wait_for(cancelled.wait(), 5)
+
+
+async def test_a_handler_whose_caller_leaves_is_cancelled(tmp_path):
+    waiting, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def sleep(_request, _context):
+        try:
+            waiting.set()
+            await asyncio.sleep(30)
+        finally:
+            cancelled.set()
+
+    async with serving(tmp_path, handlers(Sleep=sleep)) as channel:
+        asked = channel.unary_unary(f"/{SERVICE}/Sleep")(b"")
+        await asyncio.wait_for(waiting.wait(), 5)
+        asked.cancel()
+        await asyncio.wait_for(cancelled.wait(), 5)
+
+
+async def test_a_handler_goes_on_with_what_its_waiting_brought(tmp_path):
+    async def wait(request, _context):
+        brought = [request]
+        for seconds in (0, 0.001):
+            await asyncio.sleep(seconds)
+            brought.append(await asyncio.to_thread(lambda: b"from a thread"))
+        try:
+            await asyncio.to_thread(int, "no number")
+        except ValueError:
+            brought.append(b"an error")
+        return b", ".join(brought)
+
+    async with serving(tmp_path, handlers(Wait=wait)) as channel:
+        assert await call(channel, "Wait", b"asked") == b"asked, from a thread, from a thread, an error"
 
 
 async def test_a_timeout_of_the_handlers_own_is_not_taken_for_the_deadline(tmp_path, caplog):
