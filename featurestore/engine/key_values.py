@@ -120,10 +120,24 @@ def converted_to(columns: tuple[Column, ...], keys: Keys) -> ConvertedKeys:
             count=len(keys.tuples),
             limit=MAX_TUPLES,
         )
+    if len(columns) == 1 and (quickly := _quickly(columns[0], keys.tuples)) is not None:
+        return ConvertedKeys(columns, quickly)
     return ConvertedKeys(
         columns,
         tuple([_convert_tuple(one, columns, place) for place, one in enumerate(keys.tuples, start=1)]),
     )
+
+
+def _quickly(
+    column: Column, tuples: tuple[tuple[KeyValue, ...], ...]
+) -> tuple[tuple[KeyValue, ...], ...] | None:
+    """The keys of one column; None if there is anything to say of any of them."""
+    way, type_ = _CONVERT[key_kind(column)], column.engine_type
+    try:
+        values = [way(value, type_) for (value,) in tuples]
+    except ValueError:  # some have other than one part
+        return None
+    return None if None in values else tuple([(value,) for value in values])
 
 
 def check_key_columns(form: QueryForm, names: Sequence[str]) -> tuple[Column, ...]:

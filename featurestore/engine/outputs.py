@@ -23,6 +23,8 @@ def finish(rows: _Rows, form: QueryForm) -> _Rows:
     schema = form.schema
     if rows.column_names != schema.names:
         raise pa.ArrowInvalid(f"columns {rows.column_names} are not those of the query, {schema.names}")
+    if not form.nested and rows.schema.equals(schema, check_metadata=True):
+        return rows  # as almost always
     arrays = [
         array if _is(array.type, field.type) else array.cast(field.type)
         for array, field in zip(rows.columns, schema, strict=True)

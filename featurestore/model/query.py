@@ -54,6 +54,11 @@ class QueryForm:
         """The Arrow schema of every answer: all fields nullable, no metadata."""
         return pa.schema([pa.field(column.name, column.type) for column in self.columns])
 
+    @cached_property
+    def nested(self) -> bool:
+        """Whether a column's type has types inside, whose names Arrow's equality takes no notice of."""
+        return any(map(pa.types.is_nested, self.schema.types))
+
     def column(self, name: str) -> Column | None:
         """The output column of this name, or None."""
         return next((column for column in self.columns if column.name == name), None)

@@ -39,12 +39,18 @@ class AnswerFormat(Enum):
     ROWS = "rows"
     """A serialised `featurestore.api.common.v1.RowSet`."""
 
+    __hash__ = (
+        object.__hash__
+    )  # there is one object of each; Enum's own runs Python for every look into a dict
+
 
 class Outcome(Enum):
     """Whether a key has rows."""
 
     FOUND = "found"
     ABSENT = "absent"
+
+    __hash__ = object.__hash__  # as above
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ string str, bytes, timestamp datetime in UTC, date, time, duration timedelta, li
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -107,12 +107,15 @@ def _remembered(encoded: bytes) -> Keys:
 
 
 def _keys(message: pb.Keys) -> Keys:
-    read = _read
     try:
-        tuples = tuple([tuple([read(value) for value in key.values]) for key in message.tuples])
+        tuples = tuple([_parts(key.values) for key in message.tuples])
     except (KeyError, *_UNREADABLE):
         tuples = _slowly(message.tuples)  # finds and names the place
     return Keys(tuple(message.columns), tuples)
+
+
+def _parts(values: Sequence[pb.Value]) -> tuple[KeyValue, ...]:
+    return (_read(values[0]),) if len(values) == 1 else tuple([_read(value) for value in values])
 
 
 def _slowly(tuples: Iterable[pb.KeyTuple]) -> tuple[tuple[KeyValue, ...], ...]:

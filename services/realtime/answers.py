@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -28,20 +29,41 @@ def split(rows: pa.RecordBatch, asked: pa.Table) -> list[pa.RecordBatch]:
         rows: only rows of asked keys.
         asked: one row per asked key; its columns have the names and types of those in `rows`.
     """
+    if asked.num_columns == 1:
+        wanted, known = asked.column(0).combine_chunks(), rows.column(asked.column_names[0])
+        if len(known.unique()) == len(known):  # no key has several rows
+            places = pc.index_in(wanted, known)
+            found = rows.take(places.drop_null())
+            at = itertools.count()
+            return _or_empty(
+                [None if place is None else found.slice(next(at), 1) for place in places.to_pylist()],
+                rows.schema,
+            )
     row_codes, asked_codes = _codes(rows, asked)
     grouped = rows.take(pc.sort_indices(row_codes))  # a stable sort
-    length_of = {each["values"]: each["counts"] for each in pc.value_counts(row_codes).to_pylist()}
+    counts = pc.value_counts(row_codes)
+    length_of = dict(zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True))
     start_of: dict[int, int] = {}
     start = 0
     for code in sorted(length_of):
         start_of[code] = start
         start += length_of[code]
+    return _or_empty(
+        [
+            grouped.slice(start_of[code], length_of[code]) if code in length_of else None
+            for code in asked_codes.to_pylist()
+        ],
+        rows.schema,
+    )
+
+
+def _or_empty(batches: list[pa.RecordBatch | None], schema: pa.Schema) -> list[pa.RecordBatch]:
     # Not a slice of no rows: Arrow writes such a one with all offsets of the strings that it was cut from.
-    empty = no_rows(rows.schema)
-    return [
-        grouped.slice(start_of[code], length_of[code]) if code in length_of else empty
-        for code in asked_codes.to_pylist()
-    ]
+    found = [batch for batch in batches if batch is not None]
+    if len(found) == len(batches):
+        return found
+    empty = no_rows(schema)
+    return [empty if batch is None else batch for batch in batches]
 
 
 def no_rows(schema: pa.Schema) -> pa.RecordBatch:

@@ -103,7 +103,7 @@ class Lane:
         self._compaction = compaction or Compaction()
         self._wanted: deque[tuple[IndexedColumn, Future[None]]] = deque()
         self._redefining = False
-        self._sequence = log.last_sequence
+        self._version = Version(log.log_id, log.last_sequence)
         self._limits = limits or LaneLimits()
         self._on_advance = on_advance
         self._die = die
@@ -126,7 +126,7 @@ class Lane:
     @property
     def version(self) -> Version:
         """The last version that every read from now on sees."""
-        return Version(self._log.log_id, self._sequence)
+        return self._version
 
     @property
     def refusal(self) -> Unavailable | None:
@@ -359,9 +359,9 @@ class Lane:
             return
         self._tables = after  # before answers are taken in again: none by a plan for the tables as they were
         self._cache.end_write()
-        first = self._sequence + 1
+        first = self._version.sequence + 1
         self._redefining = False
-        self._sequence = self._log.last_sequence
+        self._version = Version(self._log.log_id, self._log.last_sequence)
         if redefined:
             self._indexes.redefined(after)
         self._compaction.note(operation for judged in batch for operation in judged.operations)

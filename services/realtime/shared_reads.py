@@ -89,16 +89,20 @@ class SharedReads:
             See `Serving.answer`.
             DeadlineExceeded: `DEADLINE`.
         """
-
-        async def by_itself() -> Answer:
-            return await self._readers.run(
-                lambda cursor: self._serving.answer(cursor, query_id, form, keys, answer_format)
-            )
-
         prepared = self._serving.known(query_id, form, keys.columns)
         # With chains each answer would be said to depend on the values of all that share the statement.
         if prepared is None or prepared.plan.chains or len(keys.tuples) > _MOST_KEYS // 4:
-            return await by_itself()
+            return await self._readers.run(
+                lambda cursor: self._serving.answer(cursor, query_id, form, keys, answer_format)
+            )
+        asked = checked(converted_to(prepared.columns, keys))
+
+        async def by_itself() -> Answer:
+            [answer] = await self._readers.run(
+                lambda cursor: self._serving.answer_each(cursor, query_id, form, [asked], answer_format)
+            )
+            return answer
+
         name = prepared.number, answer_format
         line = self._lines.setdefault(name, _Line(query_id, form, answer_format))
         if line.running < self._at_once:
@@ -108,7 +112,7 @@ class SharedReads:
             finally:
                 self._ended(name, line)
         half = deadline.remaining_or(math.inf) / 2
-        call = _Call(checked(converted_to(prepared.columns, keys)), time.monotonic() + half)
+        call = _Call(asked, time.monotonic() + half)
         if not line.waiting:
             loop = asyncio.get_running_loop()
             line.overdue = loop.call_later(_LONGEST_WAIT_SECONDS, self._start, name, line)
