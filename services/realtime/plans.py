@@ -26,7 +26,7 @@ from featurestore.engine.tables import identity
 from featurestore.engine.wrapping import serving_sql
 from featurestore.model.errors import FailedPrecondition, InvalidArgument
 from featurestore.model.query import Column, QueryForm, Warned
-from featurestore.model.serving import AnswerFormat, KeyValue
+from featurestore.model.serving import AnswerFormat, AnswerInfo, KeyValue
 from featurestore.model.table import TableDefinition
 from services.realtime import answers
 from services.realtime.lane import Lane
@@ -71,6 +71,7 @@ class Prepared:
         distrusted: why the plan is not used; empty while it is.
         trials: which text is the faster one.
         number: under which its answers are kept; another one once it is distrusted.
+        kept_info: what was told of the last answer that came from the cache.
     """
 
     form: QueryForm
@@ -83,6 +84,7 @@ class Prepared:
     distrusted: str = ""
     trials: Trials = field(default_factory=Trials)
     number: int = field(default_factory=_numbers.__next__)
+    kept_info: AnswerInfo | None = None
     _around: dict[AnswerFormat, tuple[bytes, bytes]] = field(default_factory=dict)
 
     @property

@@ -123,7 +123,9 @@ class Serving:
         found = self._cache.get_all([(prepared.number, answer_format, each) for each in converted.tuples])
         if found is None:
             return None
-        info = AnswerInfo(query_id, version, from_cache=True)
+        info = prepared.kept_info
+        if info is None or info.data_version is not version:  # one for all answers between two writes
+            info = prepared.kept_info = AnswerInfo(query_id, version, from_cache=True)
         return answers.joined(found, prepared.around(answer_format), answer_format, info)
 
     def _answer(
