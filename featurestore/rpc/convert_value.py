@@ -28,7 +28,7 @@ _NANOS = 1_000_000_000
 _UNSENDABLE = (TypeError, ValueError, ArithmeticError)
 _UNREADABLE = (ValueError, OverflowError)
 _REMEMBERED, _REMEMBERED_BYTES = 8_192, 128
-"""So many keys of calls are remembered, of so many bytes at the most: some 8 MB."""
+"""The keys of so many calls are remembered, of so many bytes each: 20 MB at the very most, and 5 MB where calls ask for one."""
 _DIGITS = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
