@@ -124,7 +124,7 @@ async def test_answers_stay_right_while_tables_are_dropped_and_made_again(realti
                 found.update(*await rows(realtime, form, 7))
             except FailedPrecondition as refused:
                 found.add(refused.reason)
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
         return found
 
     readers = [asyncio.ensure_future(read()) for _ in range(3)]
