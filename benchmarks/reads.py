@@ -25,7 +25,7 @@ from featurestore.model.serving import Keys
 
 INDEX_KEY = "user_id"
 _SEED = 11
-WATCHMAN_SECONDS = 20
+WATCHMAN_SECONDS = 30
 """It rests four times as long as it works, so it is done with the first twelve answers of each size by then."""
 _WARMED = (1, 10, 100)
 """Sizes of calls that it looks at first."""

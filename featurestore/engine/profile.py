@@ -45,6 +45,11 @@ _SHUT = {
     "allow_persistent_secrets": "false",
 }
 
+JOINED_KEYS = 1_000
+"""For so many rows on the small side of a join the large side's index is asked; DuckDB's default is 50."""
+
+_PACE = {"dynamic_or_filter_threshold": str(JOINED_KEYS)}
+
 _PROGRESS = ("enable_progress_bar", "enable_progress_bar_print")
 
 _ERRORS = {
@@ -80,6 +85,7 @@ def connect(
         **_MEANING,
         **_ARROW,
         **_SHUT,
+        **_PACE,
         **_ERRORS,
         "threads": str(threads),
         "memory_limit": memory_limit,

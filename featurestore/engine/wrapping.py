@@ -53,6 +53,19 @@ def serving_sql(form: QueryForm, keys: ConvertedKeys, *, inner: str | None = Non
     return f"{before}{_select(form, inner)}\nWHERE {where}{_order(form)}"
 
 
+def statement_sql(form: QueryForm, columns: Sequence[Column], keys: str, *, inner: str, before: str) -> str:
+    """The same with the asked keys as the rows of another text.
+
+    Args:
+        columns: of the index key.
+        keys: a SELECT of as many columns.
+        inner: see `serving_sql`.
+        before: see `serving_sql`.
+    """
+    names = ", ".join(_inner(column.name) for column in columns)
+    return f"{before}{_select(form, inner)}\nWHERE ({names}) IN ({keys}){_order(form)}"
+
+
 def _select(form: QueryForm, inner: str | None = None) -> str:
     return f"SELECT\n  {_all_leaving(form.columns)}\nFROM (\n{inner or form.sql}\n) AS {_QUERY}"
 
@@ -84,7 +97,7 @@ def _where(keys: ConvertedKeys, *, narrowed: bool) -> str:
     if narrowed and len(keys.columns) == 1 and len(keys.tuples) > _MANY:
         # The tables are narrowed already. A long list would be carried into each of them again: half of the work of planning.
         [column] = keys.columns
-        listed = ", ".join(_literals(column, [value for (value,) in keys.tuples]))
+        listed = ", ".join(literals(column, dict.fromkeys(value for (value,) in keys.tuples)))
         return f"{_inner(column.name)} IN (SELECT unnest([{listed}]))"
     each = [
         f"{_inner(column.name)} {among(column, values)}"
@@ -104,13 +117,13 @@ def among(column: Column, values: Sequence[object]) -> str:
     Of one value `=`, which DuckDB carries through joins by itself, where it leaves a list in place. Of several the last
     twice: DuckDB makes a range of neighbouring numbers that are there once each, and scans the table for a range.
     """
-    literals = _literals(column, values)
-    return f"= {literals[0]}" if len(literals) == 1 else f"IN ({', '.join([*literals, literals[-1]])})"
+    listed = literals(column, dict.fromkeys(values))
+    return f"= {listed[0]}" if len(listed) == 1 else f"IN ({', '.join([*listed, listed[-1]])})"
 
 
-def _literals(column: Column, values: Sequence[object]) -> list[str]:
-    """Each value once. The first says the type; plain digits may follow it, which are read in half of the time."""
-    first, *rest = dict.fromkeys(values)
+def literals(column: Column, values: Iterable[object]) -> list[str]:
+    """For a list of at least one. The first says the type; plain digits may follow it, which are read in half of the time."""
+    first, *rest = values
     if column.engine_type in ("BIGINT", "INTEGER"):
         return [literal(first, column), *map(str, rest)]
     return [literal(first, column), *(literal(value, column) for value in rest)]

@@ -17,7 +17,7 @@ from sys import getsizeof, intern
 from typing import Final
 
 from services.realtime.kept import CacheStatus, Fate, Followed, Holders, Kept, Name, size_of
-from services.realtime.touches import Dependence, Place, Touched
+from services.realtime.touches import Dependence, Places, Touched
 
 _COUNTED_PLANS: Final = 4_096
 """So many plans have their hits counted; those that were not asked for the longest are forgotten."""
@@ -41,7 +41,8 @@ class AnswerCache:
         self._limit = limit
         self._lock = threading.Lock()
         self._kept: OrderedDict[Name, Kept] = OrderedDict()
-        self._by_place: dict[Place, Holders] = {}
+        self._by_places: dict[Places, Holders] = {}
+        self._of_table: dict[str, list[Places]] = {}
         self._epochs: dict[str, tuple[str, int]] = {}
         self._watched: dict[str, frozenset[str]] = {}
         self._size = 0
@@ -136,16 +137,14 @@ class AnswerCache:
             self._watch(depends)
             if self._spoiled(token, depends):
                 return Fate.OVERTAKEN
-            epochs = tuple(self._epoch(table) for table in depends.whole)
+            epochs = tuple(map(self._epoch, depends.whole))
             known = self._kept.get(name)
             if known is not None:
                 self._free(known)
             kept = self._kept[name] = Kept(name, message, row_count, epochs, size, time.monotonic())
             self._size += size
-            kept.holders = tuple(
-                self._hold((table, column), value, kept) for table, column, value in depends.touches
-            )
-            kept.values = tuple(value for _, _, value in depends.touches)
+            kept.holders = tuple([self._hold(places, value, kept) for places, value in depends.touches])
+            kept.values = tuple([value for _, value in depends.touches])
             followed = self._followed.get(name[0])
             if followed is not None:
                 followed.whole |= depends.whole
@@ -225,11 +224,11 @@ class AnswerCache:
             if touched is None:
                 return
             self._raise_epochs(touched)
-            places = [place for place in self._by_place if place[0] in touched.tables]
+            found = self._written(touched)
         if touched.everything:
             self._clear()
-        for place in places:
-            self._spoil_place(place, touched)
+        for places in found:
+            self._spoil_places(places, touched)
         with self._lock:
             self._pending = None
             self._now = next(self._sequence)
@@ -281,20 +280,32 @@ class AnswerCache:
         return any(self._epochs[epoch[0]] != epoch for epoch in kept.epochs)
 
     def _watch(self, depends: Dependence) -> None:
-        for table, column, _ in depends.touches:
-            columns = self._watched.get(table, frozenset())
-            if column not in columns:
+        for places, _ in depends.touches:
+            if places in self._by_places:
+                continue
+            self._by_places[places] = {}
+            for table in {table for table, _ in places}:
+                self._of_table.setdefault(table, []).append(places)
+            for table, column in places:
+                columns = self._watched.get(table, frozenset())
                 self._watched = {**self._watched, table: columns | {column}}
 
     def _spoiled(self, token: int, depends: Dependence) -> bool:
         if token < self._forgotten or (self._pending is not None and self._pending.spoils(depends)):
             return True
-        return any(at > token and write.spoils(depends) for at, write in self._writes)
+        return bool(self._writes) and any(at > token and write.spoils(depends) for at, write in self._writes)
 
-    def _spoil_place(self, place: Place, touched: Touched) -> None:
+    def _written(self, touched: Touched) -> list[Places]:
+        """Those with a table that is written."""
+        return list(dict.fromkeys(each for table in touched.tables for each in self._of_table.get(table, ())))
+
+    def _spoil_places(self, places: Places, touched: Touched) -> None:
         with self._lock:
-            holders = self._by_place[place]
-            values = self._spoiled_values(holders, touched.values.get(place))
+            holders = self._by_places[places]
+            values: list[object] = []
+            for place in places:
+                if place[0] in touched.tables:
+                    values += self._spoiled_values(holders, touched.values.get(place))
         for start in range(0, len(values), _PIECE):
             with self._lock:
                 for value in values[start : start + _PIECE]:
@@ -332,7 +343,8 @@ class AnswerCache:
             kept, self._kept = self._kept, OrderedDict()
             self._invalidated += len(kept) - self._spoiled_count
             self._spoiled_count = 0
-            places, self._by_place = self._by_place, {}
+            places, self._by_places = self._by_places, {}
+            self._of_table = {}
             self._size = 0
             followed = dict(self._followed)
         lost = [name for name in kept if name[0] in followed] if followed else []
@@ -375,8 +387,8 @@ class AnswerCache:
         for holders, value in zip(kept.holders, kept.values, strict=True):
             self._let_go(holders, value, kept)
 
-    def _hold(self, place: Place, value: object, kept: Kept) -> Holders:
-        holders = self._by_place.setdefault(place, {})
+    def _hold(self, places: Places, value: object, kept: Kept) -> Holders:
+        holders = self._by_places[places]
         held = holders.get(value)
         if held is None:
             before = getsizeof(holders)

@@ -12,7 +12,7 @@ from services.realtime.touches import Dependence
 Name: TypeAlias = tuple[object, ...]
 """Which answer: the plan, the format and the key's values."""
 Holders: TypeAlias = "dict[object, Kept | set[Kept]]"
-"""Of one place, by value: the answers that depend on it."""
+"""Of places that one value narrows, by value: the answers that depend on it."""
 
 ENTRY_BYTES: Final = 578
 """What an answer takes beside its message, its key and its touches. Measured; see the test of memory."""
@@ -91,5 +91,10 @@ class CacheStatus:
 def size_of(name: Name, message: bytes, depends: Dependence) -> int:
     """Bytes, about; a value that is both in the name and a touch is there once."""
     key = name[-1] if isinstance(name[-1], tuple) else ()
-    size = len(message) + ENTRY_BYTES + _TOUCH_BYTES * len(depends.touches) + sum(map(getsizeof, key))
-    return size + sum(getsizeof(value) for _, _, value in depends.touches if value not in key)
+    size = len(message) + ENTRY_BYTES + _TOUCH_BYTES * len(depends.touches)
+    for value in key:
+        size += getsizeof(value)
+    for _, value in depends.touches:
+        if value not in key:
+            size += getsizeof(value)
+    return size

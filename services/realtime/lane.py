@@ -20,6 +20,7 @@ import duckdb
 
 from featurestore.engine import apply as engine
 from featurestore.engine.apply import Tables
+from featurestore.engine.tables import identity
 from featurestore.model import deadline
 from featurestore.model.errors import (
     DeadlineExceeded,
@@ -27,7 +28,7 @@ from featurestore.model.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from featurestore.model.table import Operation, Published, Version
+from featurestore.model.table import Operation, Published, Put, Remove, Version
 from services.realtime import proposals
 from services.realtime.cache import AnswerCache
 from services.realtime.callers import Entry, Verdict, settle
@@ -35,6 +36,7 @@ from services.realtime.compaction import Compaction
 from services.realtime.indexes import IndexedColumn, Indexes
 from services.realtime.judging import Accepted, Judge
 from services.realtime.log import AppendFailedError, Log, Record
+from services.realtime.marks import Marks
 from services.realtime.proposals import Proposal
 from services.realtime.touches import Touched, touched
 from services.realtime.transactions import OpenReads
@@ -80,6 +82,7 @@ class Lane:
         indexes: Indexes | None = None,
         cache: AnswerCache | None = None,
         compaction: Compaction | None = None,
+        marks: Marks | None = None,
         limits: LaneLimits | None = None,
         on_advance: Callable[[], object] = lambda: None,
         die: Callable[[str], None] = exit_process,
@@ -92,6 +95,7 @@ class Lane:
             indexes: those of the same database.
             cache: answers from the same database; told of every write.
             compaction: knows which tables are to be looked at.
+            marks: of the tables; raised with every write.
             on_advance: called in the lane's thread after each commit.
             die: called when only a restart can tell what the log holds.
         """
@@ -101,6 +105,7 @@ class Lane:
         self._indexes = indexes or Indexes(log, OpenReads())
         self._cache = cache or AnswerCache(0)
         self._compaction = compaction or Compaction()
+        self._marks = marks or Marks()
         self._wanted: deque[tuple[IndexedColumn, Future[None]]] = deque()
         self._redefining = False
         self._version = Version(log.log_id, log.last_sequence)
@@ -246,12 +251,14 @@ class Lane:
         """Build one index at the most: publishes that came meanwhile go first."""
         self._take_wanted()
         if self._indexes.due_in == 0 and self._refusal is None:
-            self._indexes.build_next(self._cursor, self._tables)
+            with self._marks.writing(None):
+                self._indexes.build_next(self._cursor, self._tables)
 
     def _tend_tables(self) -> None:
         """Write one table anew at the most, if it holds more dead rows than live ones."""
         if self._compaction.due and self._refusal is None:
-            self._compaction.tend(self._cursor, self._tables, self._indexes.statements)
+            with self._marks.writing(None):
+                self._compaction.tend(self._cursor, self._tables, self._indexes.statements)
 
     def _process(self, group: list[Entry]) -> None:
         if self._refusal is not None:
@@ -352,7 +359,8 @@ class Lane:
         self._redefining = redefined  # before readers can see it, until they are told
         self._cache.begin_write(found)
         try:
-            self._cursor.commit()
+            with self._marks.writing(None if redefined else _tables(batch)):
+                self._cursor.commit()
         except duckdb.Error as error:
             _logger.exception("the engine did not commit what the log holds")
             self._stop(f"the engine did not commit what the log holds: {error}")
@@ -389,6 +397,12 @@ class Lane:
     def _stop(self, why: str) -> None:
         self._refusal = Unavailable("STOPPING", "realtime has to start again; try again in a moment")
         self._die(why)
+
+
+def _tables(batch: list[_Judged]) -> set[str]:
+    """The tables whose rows are changed."""
+    operations = (operation for judged in batch for operation in judged.operations)
+    return {identity(each.table) for each in operations if isinstance(each, Put | Remove)}
 
 
 def _as_verdict(error: Exception) -> Exception:

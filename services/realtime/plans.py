@@ -69,6 +69,7 @@ class Prepared:
         warnings: what its text alone is warned of.
         uses_clock: its answers change with time alone.
         distrusted: why the plan is not used; empty while it is.
+        without_statement: its text failed as a prepared statement, and is planned each time.
         trials: which text is the faster one.
         number: under which its answers are kept; another one once it is distrusted.
         kept_info: what was told of the last answer that came from the cache.
@@ -82,6 +83,7 @@ class Prepared:
     warnings: tuple[Warned, ...]
     uses_clock: bool
     distrusted: str = ""
+    without_statement: bool = False
     trials: Trials = field(default_factory=Trials)
     number: int = field(default_factory=_numbers.__next__)
     kept_info: AnswerInfo | None = None
@@ -89,7 +91,10 @@ class Prepared:
 
     @property
     def comparable(self) -> bool:
-        """Whether two runs on the same data give the same answer, so that the watchman can tell."""
+        """Whether two runs on the same data give the same answer, so that the watchman can tell.
+
+        They take the same time in any case, unless the clock is asked.
+        """
         return not self.uses_clock and not any(each.reason == "UNDETERMINED" for each in self.warnings)
 
     def around(self, answer_format: AnswerFormat) -> tuple[bytes, bytes]:
@@ -115,8 +120,9 @@ class Prepared:
         }
 
     def narrows(self, key_count: int) -> bool:
-        """Whether so many keys are served by the narrowed text: for one whose reads need a chain's values, always."""
-        return self.plan.narrows and (bool(self.plan.chains) or not self.trials.of(key_count).plain)
+        """Whether so many keys are served by a narrowed text: for one whose reads need a chain's values, always."""
+        trial = self.trials.of(key_count)
+        return self.plan.narrows and (bool(self.plan.chains) or trial.statement or not trial.plain)
 
     def serves(self, form: QueryForm, tables: Tables) -> bool:
         """Whether it still holds, for this form and these tables."""

@@ -33,11 +33,13 @@ from services.realtime.indexes import Indexes, indexed_column
 from services.realtime.keeper import Keeper
 from services.realtime.lane import Lane, LaneLimits, exit_process
 from services.realtime.log import Log, LogReader
+from services.realtime.marks import Marks
 from services.realtime.plans import Plans
 from services.realtime.proposals import Create, Delete, DropTable, Publish
 from services.realtime.readers import Readers
 from services.realtime.serving import Serving
 from services.realtime.shared_reads import SharedReads
+from services.realtime.statements import Statements
 from services.realtime.transactions import OpenReads
 from services.realtime.watchman import Watchman
 
@@ -108,6 +110,8 @@ class RealtimeService:
             compaction.look_at_all(tables)
             self._readers = Readers(connection, self._reader_count, reads)
             stack.push_async_callback(self._readers.close)
+            marks = Marks()
+            statements = Statements(marks)
             loop = asyncio.get_running_loop()
             self._lane = Lane(
                 connection.cursor(),
@@ -116,17 +120,20 @@ class RealtimeService:
                 indexes=indexes,
                 cache=self._cache,
                 compaction=compaction,
+                marks=marks,
                 limits=self._limits,
                 on_advance=functools.partial(loop.call_soon_threadsafe, self._advance),
                 die=self._die,
             )
             self._lane.start()
             stack.push_async_callback(self._lane.close)
-            self._watchman = Watchman(connection, self._lane, reads)
+            self._watchman = Watchman(connection, self._lane, statements, reads)
             self._watchman.start()
             stack.push_async_callback(asyncio.to_thread, self._watchman.close)
             costs = Costs(self._reader_count)
-            self._serving = Serving(self._lane, Plans(self._lane), self._cache, self._watchman, costs)
+            self._serving = Serving(
+                self._lane, Plans(self._lane), self._cache, statements, self._watchman, costs
+            )
             self._shared = SharedReads(self._readers, self._serving)
             self._keeper = Keeper(self._serving, self._cache, self._readers, costs, share=self._warm_share)
             self._keeper.start()

@@ -1,4 +1,4 @@
-"""Rows of a query for keys, out of the engine: by the plan, or by the wrapped text as it is."""
+"""Rows of a query for keys, out of the engine: by the narrowed text, or by the wrapped one as it is."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from featurestore.engine.planner import Plan
 from featurestore.engine.planner.run import chain_values
 from featurestore.engine.planner.text import Values, planned_sql
 from featurestore.engine.wrapping import serving_sql
-from featurestore.model.errors import Internal, InvalidArgument, ResourceExhausted
 from featurestore.model.query import QueryForm
 from services.realtime import answers
-from services.realtime.plans import Prepared
 
 _BATCH_ROWS = 65_536
 _MAX_ROWS_BYTES = answers.ONE_KEY_BYTES
 
 
-def planned_rows(
-    cursor: duckdb.DuckDBPyConnection, prepared: Prepared, keys: ConvertedKeys
+def rows_in_transaction(
+    cursor: duckdb.DuckDBPyConnection, form: QueryForm, plan: Plan, keys: ConvertedKeys
 ) -> tuple[pa.RecordBatch, Values]:
-    """The rows of these keys by the plan, or by the text that it is known to be slower than; on one state of the tables.
+    """The rows of these keys by the narrowed text.
+
+    Args:
+        cursor: in a transaction, unless the plan has no chains, and so is one statement.
 
     Returns:
         The rows, with exactly the form's schema, and the chains' values that were used.
@@ -33,29 +34,6 @@ def planned_rows(
         InvalidArgument: `SQL_VALUE`, `INTERVAL_MONTHS`.
         ResourceExhausted: `ANSWER_TOO_LARGE`, `QUERY_MEMORY`.
         DeadlineExceeded: `DEADLINE`.
-    """
-    plan = prepared.plan
-    if not plan.chains:
-        if plan.narrows and not prepared.narrows(len(keys.tuples)):
-            try:
-                return plain_rows(cursor, prepared.form, keys), {}
-            except (InvalidArgument, Internal, ResourceExhausted):
-                prepared.trials.of(len(keys.tuples)).forbid()  # the narrowed text may not meet what it met
-        return rows_in_transaction(cursor, prepared.form, plan, keys)
-    cursor.begin()
-    try:
-        return rows_in_transaction(cursor, prepared.form, plan, keys)
-    finally:
-        cursor.rollback()
-
-
-def rows_in_transaction(
-    cursor: duckdb.DuckDBPyConnection, form: QueryForm, plan: Plan, keys: ConvertedKeys
-) -> tuple[pa.RecordBatch, Values]:
-    """The same, for a caller who has a transaction open, or a plan without chains, which is one statement.
-
-    Raises:
-        See `planned_rows`.
     """
     if not plan.narrows:
         return plain_rows(cursor, form, keys), {}
@@ -70,7 +48,7 @@ def plain_rows(cursor: duckdb.DuckDBPyConnection, form: QueryForm, keys: Convert
     """The same rows by the wrapped text as it is: what an answer is by definition.
 
     Raises:
-        See `planned_rows`.
+        See `rows_in_transaction`.
     """
     return run(cursor, form, serving_sql(form, keys), len(keys.tuples))
 
@@ -79,7 +57,7 @@ def run(cursor: duckdb.DuckDBPyConnection, form: QueryForm, sql: str, key_count:
     """The rows of a text, with exactly the form's schema.
 
     Raises:
-        See `planned_rows`.
+        See `rows_in_transaction`.
     """
     try:
         reader = cursor.execute(sql).to_arrow_reader(_BATCH_ROWS)

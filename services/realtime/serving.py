@@ -22,11 +22,13 @@ from featurestore.model.serving import Answer, AnswerFormat, AnswerInfo, Keys, K
 from services.realtime import answers
 from services.realtime.answers import Part
 from services.realtime.cache import AnswerCache
+from services.realtime.choosing import planned_rows
 from services.realtime.costs import Costs, Subject
 from services.realtime.kept import Fate, Name
 from services.realtime.lane import Lane
 from services.realtime.plans import Plans, Prepared, check_cacheable
-from services.realtime.rows import plain_rows, planned_rows, run
+from services.realtime.rows import plain_rows, run
+from services.realtime.statements import Statements
 from services.realtime.touches import dependences
 from services.realtime.watchman import Watchman
 
@@ -51,7 +53,13 @@ class Serving:
     """Runs saved queries on the tables as they are, and notices when they no longer fit."""
 
     def __init__(
-        self, lane: Lane, plans: Plans, cache: AnswerCache, watchman: Watchman, costs: Costs
+        self,
+        lane: Lane,
+        plans: Plans,
+        cache: AnswerCache,
+        statements: Statements,
+        watchman: Watchman,
+        costs: Costs,
     ) -> None:
         """Serve from an engine.
 
@@ -59,12 +67,14 @@ class Serving:
             lane: knows the definitions and the version.
             plans: how queries are served.
             cache: answers from before; the lane tells it of writes.
+            statements: planned before.
             watchman: looks at some of the answers again.
             costs: told of what answers cost that could have been kept.
         """
         self._lane = lane
         self._plans = plans
         self._cache = cache
+        self._statements = statements
         self._watchman = watchman
         self._costs = costs
 
@@ -316,7 +326,7 @@ class Serving:
         self, cursor: duckdb.DuckDBPyConnection, query_id: str, prepared: Prepared, keys: ConvertedKeys
     ) -> tuple[pa.RecordBatch, Values]:
         try:
-            return planned_rows(cursor, prepared, keys)
+            return planned_rows(cursor, self._statements, query_id, prepared, keys)
         except (InvalidArgument, Internal):
             if not prepared.plan.narrows:
                 raise

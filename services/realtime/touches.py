@@ -25,8 +25,10 @@ from featurestore.model.table import Operation, Put, Remove, TableDefinition
 
 Place: TypeAlias = tuple[str, str]
 """A table and a column, both as `identity` has them."""
-Touch: TypeAlias = tuple[str, str, object]
-"""A place and a value there, as `comparable` has it."""
+Places: TypeAlias = tuple[Place, ...]
+"""Those that one value narrowed, each once and in order."""
+Touch: TypeAlias = tuple[Places, object]
+"""A value, as `comparable` has it, and the places that it narrowed."""
 
 _INCOMING: Final = "__fs_touched"
 _INTEGERS: Final = {
@@ -71,12 +73,11 @@ class Touched:
         """Whether the answer may be another one after the write."""
         if self.everything or not self.tables.keys().isdisjoint(answer.whole):
             return True
-        for table, column, value in answer.touches:
-            looked_at = self.tables.get(table)
-            if looked_at is None:
-                continue
-            if column not in looked_at or value in self.values[table, column]:
-                return True
+        for places, value in answer.touches:
+            for place in places:
+                looked_at = self.tables.get(place[0])
+                if looked_at is not None and (place[1] not in looked_at or value in self.values[place]):
+                    return True
         return False
 
 
@@ -98,29 +99,29 @@ def dependences(plan: Plan, keys: ConvertedKeys, values: Values) -> list[Depende
     """
     common: set[Touch] = set()
     whole: set[str] = set()
-    by_part: dict[int, list[Place]] = {}
+    by_part: dict[int, set[Place]] = {}
     for occurrence in plan.occurrences:
         read = occurrence.read_set
         table = identity(read.table)
         if read.column is None or (read.chain is not None and values[read.chain] is None):
             whole.add(table)
         elif read.chain is None:
-            by_part.setdefault(read.part, []).append((table, read.column.lower()))
+            by_part.setdefault(read.part, set()).add((table, read.column.lower()))
         else:
             used = _as_stored(plan.chains[read.chain].column, list(values[read.chain] or ()))
-            common.update((table, read.column.lower(), value) for value in used)
-    touches: list[Iterable[Touch]] = [
-        [
-            (table, column, value)
-            for value in _as_stored(keys.columns[part], [each[part] for each in keys.tuples])
-        ]
+            common.update((((table, read.column.lower()),), value) for value in used)
+    touches = [
+        _touches(tuple(sorted(places)), keys.columns[part], [each[part] for each in keys.tuples])
         for part, places in by_part.items()
-        for table, column in places
     ]
     shared = frozenset(whole)
     if not touches:
         return [Dependence(frozenset(common), shared)] * len(keys.tuples)
-    return [Dependence(frozenset(common.union(own)), shared) for own in zip(*touches, strict=True)]
+    return [Dependence(frozenset((*own, *common)), shared) for own in zip(*touches, strict=True)]
+
+
+def _touches(places: Places, column: Column, values: Sequence[object]) -> list[Touch]:
+    return [(places, value) for value in _as_stored(column, values)]
 
 
 def touched(

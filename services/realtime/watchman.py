@@ -1,7 +1,7 @@
 """Looks at some answers again: is what the plan finds what the plain query finds? Behind everything else.
 
 The planner is proved by tests; this is what stands between a mistake in it, or in the engine, and silently wrong answers.
-As it runs both texts anyway, it also tells which of them is the faster one.
+As it runs all texts anyway, it also tells which of them is the fastest one.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
 import duckdb
@@ -22,6 +23,7 @@ from featurestore.model.errors import FeatureStoreError
 from services.realtime.lane import Lane
 from services.realtime.plans import Prepared
 from services.realtime.rows import plain_rows, rows_in_transaction
+from services.realtime.statements import Statements
 from services.realtime.transactions import OpenReads
 
 _logger = logging.getLogger(__name__)
@@ -43,10 +45,13 @@ _LONGEST_SECONDS: Final = 5.0
 class Watchman:
     """One thread that compares. Plans are only ever taken back by it, never changed otherwise."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, lane: Lane, reads: OpenReads) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, lane: Lane, statements: Statements, reads: OpenReads
+    ) -> None:
         """Watch over a database; nothing runs before `start`."""
         self._lane = lane
         self._cursor = connection.cursor()
+        self._statements = statements
         self._reads = reads
         self._waiting: queue.Queue[tuple[str, Prepared, ConvertedKeys]] = queue.Queue(_WAITING)
         self._closing = threading.Event()
@@ -73,7 +78,7 @@ class Watchman:
         trial = prepared.trials.of(len(keys.tuples))
         trial.answered += 1
         due = trial.answered <= _FIRST or trial.answered % _EVERY == 0
-        if due and prepared.comparable and prepared.plan.narrows and not self._waiting.full():
+        if due and not prepared.uses_clock and prepared.plan.narrows and not self._waiting.full():
             some = ConvertedKeys(keys.columns, keys.tuples[:_MOST_KEYS])
             try:
                 self._waiting.put_nowait((query_id, prepared, some))
@@ -122,25 +127,32 @@ class Watchman:
             )
 
     def _agrees(self, prepared: Prepared, keys: ConvertedKeys) -> bool | None:
-        """Both on one state of the data; None if the tables are no longer those of the plan."""
+        """All texts on one state of the data; None if they tell nothing: the tables are no longer those of the plan, or the rows are not determined."""
         form, plan, tables = prepared.form, prepared.plan, self._lane.tables
         if not prepared.serves(form, tables):
             return None
         trial = prepared.trials.of(len(keys.tuples))
-        texts = {
-            "plain": lambda: plain_rows(self._cursor, form, keys),
-            "narrowed": lambda: rows_in_transaction(self._cursor, form, plan, keys)[0],
-        }
-        rows: dict[str, pa.Table] = {}
+        texts: list[tuple[str, Callable[[], pa.RecordBatch | None]]] = [
+            ("plain", lambda: plain_rows(self._cursor, form, keys)),
+            ("narrowed", lambda: rows_in_transaction(self._cursor, form, plan, keys)[0]),
+            ("statement", lambda: self._statements.rows(self._cursor, prepared, keys)),
+        ]
+        first = trial.compared % len(texts)
+        found: dict[str, pa.Table] = {}
         took: dict[str, float] = {}
+        self._statements.have(self._cursor, prepared)
         self._cursor.begin()
         try:
-            for name in texts if trial.plain_first else reversed(texts):
+            for name, text in texts[first:] + texts[:first]:
                 began = time.monotonic()
-                rows[name] = pa.Table.from_batches([texts[name]()])
-                took[name] = time.monotonic() - began
+                rows = text()
+                if rows is not None:
+                    took[name] = time.monotonic() - began
+                    found[name] = pa.Table.from_batches([rows])
         finally:
             self._cursor.rollback()
-        found = differences(rows["plain"], rows["narrowed"])
-        trial.add(took["plain"], took["narrowed"])
-        return not found if self._lane.unchanged_since(tables) else None
+        trial.add(took["plain"], took["narrowed"], took.get("statement"))
+        if not prepared.comparable or not self._lane.unchanged_since(tables):
+            return None
+        plain, *narrowed = (found[name] for name, _ in texts if name in found)
+        return not any(differences(plain, each) for each in narrowed)

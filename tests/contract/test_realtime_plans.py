@@ -209,7 +209,7 @@ async def plain_is_faster(realtime, form):
     await rows(realtime, form, 1)
     prepared = realtime._serving.known("qry_x", form, ("user_id",))
     for _ in range(7):
-        prepared.trials.of(1).add(0.1, 1.0)
+        prepared.trials.of(1).add(0.1, 1.0, 2.0)
     return prepared
 
 

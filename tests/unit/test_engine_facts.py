@@ -128,3 +128,32 @@ def test_an_expression_in_order_by_means_the_table_inside_and_the_output_outside
 def test_no_setting_ends_a_statement_that_takes_too_long(bare):
     with pytest.raises(duckdb.CatalogException, match="unrecognized configuration parameter"):
         bare.execute("SET max_execution_time = 1")
+
+
+def test_a_prepared_statement_does_not_find_rows_beyond_those_that_were_there_when_it_was_planned(bare):
+    bare.execute("PREPARE beyond AS SELECT count(*) FROM t WHERE v > 100")
+    bare.execute("INSERT INTO t VALUES (3, 200)")
+    assert bare.execute("EXECUTE beyond").fetchall() == [(0,)]
+    assert bare.execute("SELECT count(*) FROM t WHERE v > 100").fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize(("threshold", "scan"), [(50, "Sequential Scan"), (100, "Index Scan")])
+def test_a_join_with_few_rows_asks_an_index_if_there_are_no_more_than_a_setting_says(bare, threshold, scan):
+    bare.execute("CREATE TABLE many AS SELECT i * 10 AS k FROM range(100_000) AS r(i)")
+    bare.execute("CREATE INDEX many_k ON many (k)")
+    bare.execute(f"SET dynamic_or_filter_threshold = {threshold}")
+    keys = "SELECT unnest([i * 1000 FOR i IN range(60)]) AS k"
+    [(_, found)] = bare.execute(
+        f"EXPLAIN ANALYZE SELECT * FROM many WHERE k IN (SELECT k FROM ({keys}))"
+    ).fetchall()
+    assert scan in " ".join(found.replace("│", " ").split())
+
+
+def test_numbers_without_gaps_are_a_range_for_a_join_which_asks_no_index(bare):
+    bare.execute("CREATE TABLE many AS SELECT i AS k FROM range(100_000) AS r(i)")
+    bare.execute("CREATE INDEX many_k ON many (k)")
+    for keys, scan in (("[7, 8, 9]", "Sequential Scan"), ("[7, 8, 10]", "Index Scan")):
+        [(_, found)] = bare.execute(
+            f"EXPLAIN ANALYZE SELECT * FROM many WHERE k IN (SELECT unnest({keys}))"
+        ).fetchall()
+        assert scan in " ".join(found.replace("│", " ").split())

@@ -8,7 +8,7 @@ from services.realtime.touches import Dependence, Touched
 
 
 def depends(*values, table="t", column="k", whole=()):
-    return Dependence(frozenset((table, column, value) for value in values), frozenset(whole))
+    return Dependence(frozenset((((table, column),), value) for value in values), frozenset(whole))
 
 
 def write(*values, table="t", columns=("k",)):

@@ -56,8 +56,8 @@ class SharpCache(AnswerCache):
         time.sleep(self._draw.choice([0, 0.001]))
         super().end_write()
 
-    def _spoil_place(self, place, touched):
-        super()._spoil_place(place, touched)
+    def _spoil_places(self, places, touched):
+        super()._spoil_places(places, touched)
         time.sleep(self._draw.choice([0, 0.002]))
 
 
@@ -75,9 +75,8 @@ class DropsLate(SharpCache):
     def _drop_spoiled(self, touched):
         with self._lock:
             self._raise_epochs(touched)
-        for place in list(self._by_place):
-            if place[0] in touched.tables:
-                self._spoil_place(place, touched)
+        for places in self._written(touched):
+            self._spoil_places(places, touched)
 
 
 class RaisesNoSequence(SharpCache):
@@ -96,7 +95,7 @@ class BlocksNothing(SharpCache):
 
 
 class DropsNothing(SharpCache):
-    def _spoil_place(self, *_):
+    def _spoil_places(self, *_):
         pass
 
 
@@ -119,8 +118,11 @@ def takes_in_what_was_watched_late(monkeypatch):
     whole = touches.Touched.spoils
 
     def spoils(self, answer):
-        looked_at = [each for each in answer.touches if each[1] in self.tables.get(each[0], ())]
-        return whole(self, touches.Dependence(frozenset(looked_at), answer.whole))
+        looked_at = frozenset(
+            (tuple(place for place in places if place[1] in self.tables.get(place[0], ())), value)
+            for places, value in answer.touches
+        )
+        return whole(self, touches.Dependence(looked_at, answer.whole))
 
     monkeypatch.setattr(touches.Touched, "spoils", spoils)
 

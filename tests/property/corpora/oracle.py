@@ -20,6 +20,7 @@ from featurestore.engine.sql_check import parse
 from featurestore.engine.wrapping import training_sql
 from featurestore.model.query import QueryForm
 from featurestore.model.serving import Keys
+from tests.support.prepared import statement_rows
 
 Tables = Mapping[str, Mapping[str, str]]
 Tuples = Sequence[tuple[Any, ...]]
@@ -82,9 +83,17 @@ def keys_of(form: QueryForm, index_key: Sequence[str], tuples: Tuples) -> Conver
 def mismatches(
     connection: duckdb.DuckDBPyConnection, trained: Trained, made: Plan, keys: ConvertedKeys
 ) -> list[Mismatch]:
-    """What differs between the planned query and the plain one, filtered afterwards."""
+    """What differs between the planned query, planned for the keys or before them, and the plain one, filtered afterwards."""
     wanted = trained.filtered(keys)
     rows = planned_rows(connection.cursor(), trained.form, made, keys)
+    return _mismatches(trained, wanted, rows) or _mismatches(
+        trained, wanted, statement_rows(connection, trained.form, made, keys)
+    )
+
+
+def _mismatches(trained: Trained, wanted: pa.Table, rows: pa.Table | None) -> list[Mismatch]:
+    if rows is None:
+        return []
     assert rows.schema == wanted.schema
     ordered = [term.column for term in trained.form.order]
     if ordered and not any(pa.types.is_floating(rows.schema.field(name).type) for name in ordered):
