@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
@@ -83,7 +84,46 @@ class _Job:
             self.future.set_exception(self._failed)
 
 
-_Jobs: TypeAlias = "queue.SimpleQueue[_Job | None]"
+_Hands: TypeAlias = "queue.SimpleQueue[_Job | None]"
+"""Of one thread: what it is handed while it waits."""
+
+
+class _Line:
+    """Jobs, first come first served, by the thread that worked last.
+
+    That thread has its statements prepared, and its memory in the processor's caches: where threads take turns, each call
+    meets one that has neither.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: deque[_Job] = deque()
+        self._idle: list[_Hands] = []
+        self._closed = False
+
+    def put(self, job: _Job) -> None:
+        with self._lock:
+            if self._idle:
+                self._idle.pop().put(job)
+            else:
+                self._waiting.append(job)
+
+    def get(self, own: _Hands) -> _Job | None:
+        """The next job; None when none will come any more."""
+        with self._lock:
+            if self._waiting:
+                return self._waiting.popleft()
+            if self._closed:
+                return None
+            self._idle.append(own)
+        return own.get()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            for hands in self._idle:
+                hands.put(None)
+            self._idle.clear()
 
 
 class Readers:
@@ -93,8 +133,8 @@ class Readers:
         """Start `count` threads, and one behind them, each with a cursor on the connection's database."""
         self._connection = connection
         self._reads = reads
-        self._jobs: _Jobs = queue.SimpleQueue()
-        self._jobs_behind: _Jobs = queue.SimpleQueue()
+        self._jobs = _Line()
+        self._jobs_behind = _Line()
         self._count = count
         self._busy = 0
         self._closing = False
@@ -144,13 +184,12 @@ class Readers:
     async def close(self) -> None:
         """Wait for the reads that run, drop those that wait, end the threads."""
         self._closing = True
-        for _ in range(self._count):
-            self._jobs.put(None)
-        self._jobs_behind.put(None)
+        self._jobs.close()
+        self._jobs_behind.close()
         await asyncio.to_thread(self._join)
         await asyncio.gather(*self._interrupting)
 
-    async def _run(self, jobs: _Jobs, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+    async def _run(self, jobs: _Line, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         if self._closing:
             raise RuntimeError("the readers are closed")
         job = _Job(work)
@@ -162,7 +201,7 @@ class Readers:
             raise
         return result
 
-    def _thread(self, name: str, jobs: _Jobs) -> threading.Thread:
+    def _thread(self, name: str, jobs: _Line) -> threading.Thread:
         thread = threading.Thread(
             target=self._work_off, args=(jobs, self._connection.cursor()), name=name, daemon=True
         )
@@ -173,8 +212,9 @@ class Readers:
         for thread in self._threads:
             thread.join()
 
-    def _work_off(self, jobs: _Jobs, cursor: duckdb.DuckDBPyConnection) -> None:
-        while (job := jobs.get()) is not None:
+    def _work_off(self, jobs: _Line, cursor: duckdb.DuckDBPyConnection) -> None:
+        hands: _Hands = queue.SimpleQueue()
+        while (job := jobs.get(hands)) is not None:
             if self._closing:
                 job.drop()
                 continue

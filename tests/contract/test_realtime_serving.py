@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import threading
 import time
 
 import pyarrow as pa
@@ -331,3 +332,12 @@ def test_rows_are_split_by_composite_keys_in_their_order():
     )
     asked = pa.table({"a": [1, 2, 1, 2], "b": ["x", "y", "y", "x"]})
     assert [part["n"].to_pylist() for part in split(rows, asked)] == [[0, 3], [], [2], [1]]
+
+
+async def test_calls_one_after_the_other_are_answered_by_the_reader_that_worked_last(tmp_path):
+    async with opened(tmp_path, readers=4) as realtime:
+        names = set()
+        for _ in range(30):
+            names.add(await realtime._readers.run(lambda _: threading.current_thread().name))
+            await asyncio.sleep(0.002)  # until the reader waits again
+        assert len(names) == 1
