@@ -63,7 +63,7 @@ def refuse_intruders() -> None:
 
 
 async def _serve(folder: StoreFolder) -> None:
-    from featurestore.host.serve import SERVICES, serving  # noqa: PLC0415 - after the intruder check
+    from featurestore.host.serve import SERVICES, serving, started  # noqa: PLC0415 - after the intruder check
     from featurestore.host.settings import local_settings  # noqa: PLC0415
     from gateway.lease import Leases  # noqa: PLC0415
 
@@ -77,6 +77,7 @@ async def _serve(folder: StoreFolder) -> None:
     try:
         async with serving(SERVICES, settings, leases):
             folder.socket.chmod(0o600)
+            started()
             await leases.last_gone()
             folder.socket.unlink(missing_ok=True)
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -102,6 +103,16 @@ async def serving(
         log.info("draining: calls under way have %g s to end", settings.drain_seconds)
 
 
+def started() -> None:
+    """Say that this process is for nothing but serving, and has started.
+
+    What was loaded until now stays until it ends: the collector of garbage is not to look through it again and again, for
+    70 ms in which nobody is answered.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 @dataclass(frozen=True, slots=True)
 class _Peers:
     catalog: Catalog
@@ -140,4 +151,5 @@ async def serve_until_told(names: Iterable[str], settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
     async with serving(names, settings):
+        started()
         await told.wait()

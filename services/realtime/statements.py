@@ -3,7 +3,7 @@
 DuckDB 1.5.5 plans a prepared statement by what the tables hold, and runs that plan also when they hold something else: a
 filter beyond the greatest value that was there finds nothing for good (its issue 23704). So a statement is used only while
 the tables that it reads are as they were when it was prepared, which the marks tell. Under writes a text is so planned as
-often as without: a statement is prepared when a second call finds the tables unchanged.
+often as without: a statement is prepared once so many calls found the tables unchanged that it may be worth it.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ _logger = logging.getLogger(__name__)
 
 _MOST: Final = 64
 """Of one cursor; the one that was not used for the longest goes first."""
+_WORTH_WHILE: Final = 3
+"""Preparing takes about as long as three calls gain by it: after so many it is done, as more may come."""
 
 
 @dataclass(slots=True)
@@ -37,11 +39,13 @@ class _Known:
 
     Attributes:
         mark: the tables as they were when it was used last.
+        calls: so many were answered otherwise since.
         holds: whether its statement was prepared for them.
         exists: whether it has one at all.
     """
 
     mark: Mark
+    calls: int = 0
     holds: bool = False
     exists: bool = False
 
@@ -83,10 +87,11 @@ class Statements:
             return None
         known = self._known(cursor, prepared.number)
         if known.mark != mark:
-            known.mark, known.holds = mark, False
-            return None
-        if not known.holds and not _prepare(cursor, prepared, known):
-            return None
+            known.mark, known.calls, known.holds = mark, 0, False
+        if not known.holds:
+            known.calls += 1
+            if known.calls <= _WORTH_WHILE or not _prepare(cursor, prepared, known):
+                return None
         found = rows.run(
             cursor, prepared.form, f"EXECUTE {_name(prepared.number)}({given})", len(keys.tuples)
         )

@@ -25,7 +25,8 @@ WHERE q.kind = 'rent'
 
 
 @pytest.fixture
-async def realtime(tmp_path):
+async def realtime(tmp_path, monkeypatch):
+    monkeypatch.setattr(statements, "_WORTH_WHILE", 1)
     async with opened(tmp_path, readers=1, cache_bytes=0) as service:
         await publish(service, range(400))
         await service.publish(
@@ -88,6 +89,19 @@ async def test_a_text_is_planned_once_for_tables_that_stay_as_they_are(realtime,
     assert await answered(realtime, form, 7, 9, 20) == [first[0][0], first[2][0], first[1][0]]
     assert ran[3:] == ["EXECUTE"]
     assert first == [await answered(realtime, form, key, query_id="") for key in (7, 20, 9)]
+
+
+async def test_it_is_not_planned_for_fewer_calls_than_make_it_worth_while(realtime, ran, monkeypatch):
+    monkeypatch.setattr(statements, "_WORTH_WHILE", 3)
+    form = await form_of(realtime, JOINED)
+    for _ in range(2):
+        for _ in range(3):
+            await answered(realtime, form, 7)
+        await publish(realtime, range(3))
+    assert set(ran) == {"WITH"}
+    for _ in range(4):
+        await answered(realtime, form, 7)
+    assert ran[-1] == "EXECUTE"
 
 
 async def test_a_write_to_a_table_that_it_reads_has_it_planned_anew(realtime, ran):
