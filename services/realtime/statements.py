@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
@@ -31,6 +32,11 @@ _MOST: Final = 64
 """Of one cursor; the one that was not used for the longest goes first."""
 _WORTH_WHILE: Final = 3
 """Preparing takes about as long as three calls gain by it: after so many it is done, as more may come."""
+_LONG_SECONDS: Final = 0.05
+_MOST_HELD_BYTES: Final = 16 * 2**20
+"""A statement holds the narrowed rows of its last call. After a long call all that is held is looked at, and if it is more than
+so much, this statement is given up: for a call that reads so many rows, planning hardly counts."""
+_HELD: Final = "SELECT sum(memory_usage_bytes)::BIGINT FROM duckdb_memory() WHERE tag = 'COLUMN_DATA'"
 
 
 @dataclass(slots=True)
@@ -92,9 +98,11 @@ class Statements:
             known.calls += 1
             if known.calls <= _WORTH_WHILE or not _prepare(cursor, prepared, known):
                 return None
-        found = rows.run(
-            cursor, prepared.form, f"EXECUTE {_name(prepared.number)}({given})", len(keys.tuples)
-        )
+        text = f"EXECUTE {_name(prepared.number)}({given})"
+        began = time.monotonic()
+        found = rows.run(cursor, prepared.form, text, len(keys.tuples))
+        if time.monotonic() - began > _LONG_SECONDS:
+            _look_at_memory(cursor, prepared.number, known)
         return found if self._mark(prepared) == mark else None
 
     def have(self, cursor: duckdb.DuckDBPyConnection, prepared: Prepared) -> None:
@@ -130,6 +138,16 @@ class Statements:
         else:
             own.known.move_to_end(number)
         return known
+
+
+def _look_at_memory(cursor: duckdb.DuckDBPyConnection, number: int, known: _Known) -> None:
+    try:
+        [(held,)] = cursor.execute(_HELD).fetchall()
+        if held > _MOST_HELD_BYTES:
+            cursor.execute(f"DEALLOCATE {_name(number)}")
+            known.calls, known.holds, known.exists = 0, False, False
+    except duckdb.Error as error:
+        raise translate(error) from error
 
 
 def _name(number: int) -> str:

@@ -208,6 +208,22 @@ async def test_a_cursor_holds_a_bounded_number_of_statements(realtime, monkeypat
     assert held == [(5,)]
 
 
+@pytest.mark.parametrize(("long", "most", "held"), [(0.0, 2**20, False), (0.0, 2**30, True), (60.0, 0, True)])
+async def test_a_statement_does_not_hold_the_rows_of_a_long_call(realtime, monkeypatch, long, most, held):
+    monkeypatch.setattr(statements, "_LONG_SECONDS", long)
+    monkeypatch.setattr(statements, "_MOST_HELD_BYTES", most)
+    monkeypatch.setattr(realtime._watchman, "consider", lambda *_: None)  # it has statements of its own
+    schema = pa.schema([("n", pa.int64()), ("k", pa.int64()), ("t", pa.string())])
+    numbers = range(200_000)
+    many = {"n": numbers, "k": [n % 2 for n in numbers], "t": [f"text-{n:030}" for n in numbers]}
+    await realtime.publish(new_id(), [rows_of("many", many, ("n",), schema=schema)])
+    form = await form_of(realtime, "SELECT k AS user_id, max(t) AS t FROM feature_store.many GROUP BY k")
+    found = [await answered(realtime, form, 1) for _ in range(3)]
+    assert found == [found[0]] * 3
+    [(size,)] = await realtime._readers.run(lambda cursor: cursor.execute(statements._HELD).fetchall())
+    assert (size > 4 * 2**20) is held
+
+
 async def test_a_text_that_can_not_be_prepared_is_planned_for_each_call(realtime, monkeypatch, ran, caplog):
     monkeypatch.setattr(statements, "prepared_sql", lambda *_: "SELECT nothing")
     form = await form_of(realtime, JOINED)
