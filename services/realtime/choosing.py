@@ -27,12 +27,7 @@ def planned_rows(
     """The rows of these keys by the plan, or by the text that it is known to be slower than; on one state of the tables.
 
     Returns:
-        The rows, with exactly the form's schema, and the chains' values that were used.
-
-    Raises:
-        InvalidArgument: `SQL_VALUE`, `INTERVAL_MONTHS`.
-        ResourceExhausted: `ANSWER_TOO_LARGE`, `QUERY_MEMORY`.
-        DeadlineExceeded: `DEADLINE`.
+        As `rows.rows_in_transaction`; it also says what is raised.
     """
     plan = prepared.plan
     if plan.chains:
