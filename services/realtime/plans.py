@@ -91,10 +91,7 @@ class Prepared:
 
     @property
     def comparable(self) -> bool:
-        """Whether two runs on the same data give the same answer, so that the watchman can tell.
-
-        They take the same time in any case, unless the clock is asked.
-        """
+        """Whether two runs on the same data give the same answer, so that the watchman can tell."""
         return not self.uses_clock and not any(each.reason == "UNDETERMINED" for each in self.warnings)
 
     def around(self, answer_format: AnswerFormat) -> tuple[bytes, bytes]:

@@ -127,7 +127,11 @@ class Watchman:
             )
 
     def _agrees(self, prepared: Prepared, keys: ConvertedKeys) -> bool | None:
-        """All texts on one state of the data; None if they tell nothing: the tables are no longer those of the plan, or the rows are not determined."""
+        """Whether all texts agree on one state of the data.
+
+        Returns:
+            None if they can't tell: the tables are no longer those of the plan, or the rows are not determined.
+        """
         form, plan, tables = prepared.form, prepared.plan, self._lane.tables
         if not prepared.serves(form, tables):
             return None

@@ -79,9 +79,8 @@ async def test_readers_see_whole_versions_while_tables_are_written_anew(realtime
         while not done.is_set():
             answer = await realtime.query("qry_x", form, Keys(("owner",), ((3,),)), AnswerFormat.ARROW)
             seen.append(answer.keys[0].row_count)
-            await asyncio.sleep(
-                0.001
-            )  # an answer that is kept waits for nothing, and would leave the writer no turn
+            # An answer that is kept waits for nothing, and would leave the writer no turn.
+            await asyncio.sleep(0.001)
 
     readers = [asyncio.create_task(read()) for _ in range(3)]
     for v in range(1, 41):

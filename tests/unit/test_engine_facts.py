@@ -30,6 +30,11 @@ def leaves_as(connection: duckdb.DuckDBPyConnection, expression: str) -> pa.Data
     return connection.execute(f"SELECT {expression} AS x").to_arrow_table().schema.field("x").type
 
 
+def analyzed(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
+    [(_, found)] = connection.execute(f"EXPLAIN ANALYZE {sql}").fetchall()
+    return " ".join(found.replace("│", " ").split())
+
+
 def test_insert_or_replace_keeps_the_first_of_two_rows_with_one_key(bare):
     bare.execute("CREATE TABLE u (k INTEGER PRIMARY KEY, v INTEGER)")
     bare.execute("INSERT OR REPLACE INTO u VALUES (1, 1), (1, 2)")
@@ -143,17 +148,11 @@ def test_a_join_with_few_rows_asks_an_index_if_there_are_no_more_than_a_setting_
     bare.execute("CREATE INDEX many_k ON many (k)")
     bare.execute(f"SET dynamic_or_filter_threshold = {threshold}")
     keys = "SELECT unnest([i * 1000 FOR i IN range(60)]) AS k"
-    [(_, found)] = bare.execute(
-        f"EXPLAIN ANALYZE SELECT * FROM many WHERE k IN (SELECT k FROM ({keys}))"
-    ).fetchall()
-    assert scan in " ".join(found.replace("│", " ").split())
+    assert scan in analyzed(bare, f"SELECT * FROM many WHERE k IN (SELECT k FROM ({keys}))")
 
 
 def test_numbers_without_gaps_are_a_range_for_a_join_which_asks_no_index(bare):
     bare.execute("CREATE TABLE many AS SELECT i AS k FROM range(100_000) AS r(i)")
     bare.execute("CREATE INDEX many_k ON many (k)")
     for keys, scan in (("[7, 8, 9]", "Sequential Scan"), ("[7, 8, 10]", "Index Scan")):
-        [(_, found)] = bare.execute(
-            f"EXPLAIN ANALYZE SELECT * FROM many WHERE k IN (SELECT unnest({keys}))"
-        ).fetchall()
-        assert scan in " ".join(found.replace("│", " ").split())
+        assert scan in analyzed(bare, f"SELECT * FROM many WHERE k IN (SELECT unnest({keys}))")
