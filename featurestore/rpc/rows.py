@@ -5,7 +5,7 @@ Which kind a column's values have is a function of its type alone, never of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date
 from typing import Any, TypeAlias
 
@@ -24,13 +24,13 @@ _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 _DAY_MILLIS = 86_400_000
 
 
-def encode_rows(table: pa.Table) -> bytes:
-    """A table as a serialised RowSet.
+def encode_rows(schema: pa.Schema, tables: Iterable[pa.Table]) -> bytes:
+    """The rows of any number of tables of one schema as a serialised RowSet; without a table it has columns alone.
 
     Raises:
         InvalidArgument: as `encode_rows_alone`.
     """
-    return encode_columns(table.schema) + encode_rows_alone(table)
+    return b"".join((encode_columns(schema), *map(encode_rows_alone, tables)))
 
 
 def encode_columns(schema: pa.Schema) -> bytes:

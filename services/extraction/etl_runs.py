@@ -311,7 +311,7 @@ async def _encoded(tables: Sequence[pa.Table], contract: pa.Schema, answer_forma
 
 
 def _typed_rows(tables: Sequence[pa.Table], contract: pa.Schema) -> bytes:
-    return encode_rows(pa.concat_tables([contract.empty_table(), *tables]))
+    return encode_rows(contract, tables)
 
 
 def _arrow_stream(tables: Sequence[pa.Table], contract: pa.Schema) -> bytes:

@@ -117,7 +117,14 @@ def tables(draw):
 
 
 def rows_of(table):
-    return common_pb2.RowSet.FromString(encode_rows(table))
+    return common_pb2.RowSet.FromString(encode_rows(table.schema, [table]))
+
+
+@settings(deadline=None, max_examples=50, derandomize=True)
+@given(table=tables())
+def test_rows_of_several_tables_stand_one_behind_the_other(table):
+    apart = [table.slice(at, 1) for at in range(len(table))]
+    assert common_pb2.RowSet.FromString(encode_rows(table.schema, apart)) == rows_of(table)
 
 
 @settings(deadline=None, max_examples=150, derandomize=True)
@@ -197,14 +204,16 @@ def test_decimals_have_digits_and_no_exponent():
     ids=str,
 )
 def test_a_type_without_a_kind_is_refused_by_name_even_without_rows(kind):
+    schema = pa.schema([("a", pa.int64()), ("odd", kind)])
     with pytest.raises(InvalidArgument) as refused:
-        encode_rows(pa.schema([("a", pa.int64()), ("odd", kind)]).empty_table())
+        encode_rows(schema, [schema.empty_table()])
     assert refused.value.reason == "UNSUPPORTED_TYPE"
     assert refused.value.details == {"column": "odd", "type": str(kind)}
 
 
 def test_a_date_beyond_the_calendar_is_refused_by_column():
+    table = pa.table([pa.array([2**31 - 1], pa.int32()).cast(pa.date32())], names=["day"])
     with pytest.raises(InvalidArgument) as refused:
-        encode_rows(pa.table([pa.array([2**31 - 1], pa.int32()).cast(pa.date32())], names=["day"]))
+        encode_rows(table.schema, [table])
     assert refused.value.reason == "UNSUPPORTED_VALUE"
     assert refused.value.details["column"] == "day"
