@@ -25,7 +25,7 @@ from featurestore.model.serving import (
 )
 from featurestore.model.table import Version
 from featurestore.model.verifying import VerifyReport
-from services.extraction.blob_cache import BlobCache
+from services.extraction.blob_cache import REMEMBERED_CHARACTERS, BlobCache
 from services.extraction.etl_inputs import opening
 from services.extraction.etl_runs import EtlRuns
 from services.extraction.features_kept import FeaturesKept
@@ -61,6 +61,7 @@ class ExtractionService:
         sandbox: Sandbox = Sandbox.SEALED,
         etl_input_bytes: int = 2 * 2**30,
         etl_cache_bytes: int = 64 * 2**20,
+        remembered_scripts: int = REMEMBERED_CHARACTERS,
         sample_seed: int | None = None,
     ) -> None:
         """Nothing is opened yet.
@@ -72,6 +73,7 @@ class ExtractionService:
             sandbox: how scripts are kept from harm.
             etl_input_bytes: of training rows that one ETL may get.
             etl_cache_bytes: of features that are kept for pure ETLs; 0 for none.
+            remembered_scripts: characters of saved scripts that stay in memory once they were read; 0 for none.
             sample_seed: of the keys that Verify picks; None for others each time.
         """
         self._realtime = realtime
@@ -82,7 +84,7 @@ class ExtractionService:
         self._etls = EtlRuns(
             self._workers,
             self._sources,
-            BlobCache(blob_folder or folder / "blobs"),
+            BlobCache(blob_folder or folder / "blobs", remembered_scripts),
             workers,
             kept=FeaturesKept(etl_cache_bytes),
         )

@@ -45,6 +45,23 @@ async def test_a_damaged_file_counts_as_missing_and_the_next_put_makes_it_good(c
     assert await cache.get(sha256) == TEXT
 
 
+async def test_a_script_that_was_read_is_served_without_its_file(cache, folder):
+    sha256 = await cache.put(TEXT)
+    assert await cache.get(sha256) == TEXT
+    (folder / sha256).unlink()
+    assert await cache.get(sha256) == TEXT
+    assert await BlobCache(folder).get(sha256) is None
+
+
+async def test_what_is_remembered_of_scripts_is_bounded(cache, folder):
+    texts = [f"# {number}\n" + "#" * 4 * 2**20 for number in range(5)]
+    hashes = [await cache.put(text) for text in texts]
+    for sha256 in hashes:
+        await cache.get(sha256)
+        (folder / sha256).unlink()
+    assert [await cache.get(sha256) is not None for sha256 in hashes] == [False, False, True, True, True]
+
+
 async def test_what_can_not_be_read_counts_as_missing(cache, folder, caplog):
     sha256 = hashlib.sha256(TEXT.encode()).hexdigest()
     (folder / sha256).mkdir(parents=True)

@@ -103,6 +103,7 @@ async def store(tmp_path_factory, realtime) -> AsyncIterator[Store]:
         realtime,
         git=replace(SETTINGS, secrets=os.fspath(secrets)),
         workers=WorkerLimits(serving_seconds=60),
+        remembered_scripts=0,  # so that what is forgotten on disk is forgotten
     ) as extraction:
         yield Store(extraction, realtime, folder, secrets)
 
