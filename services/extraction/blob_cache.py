@@ -14,7 +14,7 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-REMEMBERED_CHARACTERS = 16 * 2**20
+_REMEMBERED_CHARACTERS = 16 * 2**20
 """Of scripts that were read: a served row would wait for the file and a thread each time, a quarter of a millisecond."""
 
 
@@ -25,7 +25,7 @@ class BlobCache:
     remembered up to a bound. Files are the work of a thread; several processes may share the folder.
     """
 
-    def __init__(self, folder: Path, remembered: int = REMEMBERED_CHARACTERS) -> None:
+    def __init__(self, folder: Path, remembered: int = _REMEMBERED_CHARACTERS) -> None:
         """Open nothing yet.
 
         Args:

@@ -25,7 +25,7 @@ from featurestore.model.serving import (
 )
 from featurestore.model.table import Version
 from featurestore.model.verifying import VerifyReport
-from services.extraction.blob_cache import REMEMBERED_CHARACTERS, BlobCache
+from services.extraction.blob_cache import BlobCache
 from services.extraction.etl_inputs import opening
 from services.extraction.etl_runs import EtlRuns
 from services.extraction.features_kept import FeaturesKept
@@ -54,14 +54,13 @@ class ExtractionService:
         folder: Path,
         realtime: Realtime,
         *,
-        blob_folder: Path | None = None,
+        scripts: BlobCache | None = None,
         warehouse: WarehouseSettings | None = None,
         git: GitSettings | None = None,
         workers: WorkerLimits | None = None,
         sandbox: Sandbox = Sandbox.SEALED,
         etl_input_bytes: int = 2 * 2**30,
         etl_cache_bytes: int = 64 * 2**20,
-        remembered_scripts: int = REMEMBERED_CHARACTERS,
         sample_seed: int | None = None,
     ) -> None:
         """Nothing is opened yet.
@@ -69,11 +68,10 @@ class ExtractionService:
         Args:
             folder: holds the warehouse; made if it is not there.
             realtime: whose log is followed, and what Verify asks.
-            blob_folder: holds the scripts that were saved; None for `blobs` in the folder.
+            scripts: those that were saved; None to keep them in `blobs` in the folder.
             sandbox: how scripts are kept from harm.
             etl_input_bytes: of training rows that one ETL may get.
             etl_cache_bytes: of features that are kept for pure ETLs; 0 for none.
-            remembered_scripts: characters of saved scripts that stay in memory once they were read; 0 for none.
             sample_seed: of the keys that Verify picks; None for others each time.
         """
         self._realtime = realtime
@@ -84,7 +82,7 @@ class ExtractionService:
         self._etls = EtlRuns(
             self._workers,
             self._sources,
-            BlobCache(blob_folder or folder / "blobs", remembered_scripts),
+            scripts or BlobCache(folder / "blobs"),
             workers,
             kept=FeaturesKept(etl_cache_bytes),
         )

@@ -17,6 +17,7 @@ from featurestore.model.errors import FeatureStoreError
 from featurestore.model.etl import EtlSource
 from featurestore.model.query import QueryForm
 from featurestore.model.serving import AnswerFormat, EtlRun, Keys
+from services.extraction.blob_cache import BlobCache
 from services.extraction.extraction import ExtractionService
 from services.extraction.git_settings import GitSettings
 from services.extraction.worker_types import WorkerLimits
@@ -103,7 +104,7 @@ async def store(tmp_path_factory, realtime) -> AsyncIterator[Store]:
         realtime,
         git=replace(SETTINGS, secrets=os.fspath(secrets)),
         workers=WorkerLimits(serving_seconds=60),
-        remembered_scripts=0,  # so that what is forgotten on disk is forgotten
+        scripts=BlobCache(folder / "blobs", remembered=0),  # so that what its folder loses is lost
     ) as extraction:
         yield Store(extraction, realtime, folder, secrets)
 
