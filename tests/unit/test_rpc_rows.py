@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from featurestore.api.common.v1 import common_pb2
 from featurestore.model.errors import InvalidArgument
-from featurestore.rpc.rows import decode_rows, encode_rows
+from featurestore.rpc.rows import decode_rows, encode_rows, encode_rows_alone
+from services.realtime.answers import no_rows
 
 TEXT = st.text(max_size=12)
 BYTES = st.binary(max_size=20)
@@ -125,6 +126,14 @@ def rows_of(table):
 def test_rows_of_several_tables_stand_one_behind_the_other(table):
     apart = [table.slice(at, 1) for at in range(len(table))]
     assert common_pb2.RowSet.FromString(encode_rows(table.schema, apart)) == rows_of(table)
+
+
+@settings(deadline=None, max_examples=50, derandomize=True)
+@given(table=tables())
+def test_what_is_encoded_for_many_keys_is_for_each_what_it_is_alone(table):
+    absent = no_rows(table.schema)
+    of_keys = [absent, *table.to_batches(max_chunksize=2), absent]
+    assert encode_rows_alone(of_keys) == [encode_rows_alone([each])[0] for each in of_keys]
 
 
 @settings(deadline=None, max_examples=150, derandomize=True)
