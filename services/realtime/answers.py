@@ -92,10 +92,7 @@ class Encoded:
 
 def encoded(batches: Sequence[pa.RecordBatch], answer_format: AnswerFormat) -> list[Encoded]:
     """The rows of each key, encoded; all batches have one schema."""
-    if answer_format is AnswerFormat.ROWS:
-        messages = encode_rows_alone(batches)
-    else:
-        messages = _arrow_messages(batches)
+    messages = encode_rows_alone(batches) if answer_format is AnswerFormat.ROWS else _arrow_messages(batches)
     return [Encoded(message, batch.num_rows) for message, batch in zip(messages, batches, strict=True)]
 
 

@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 import duckdb
 
 from featurestore.engine.apply import Tables
-from featurestore.engine.column_types import quoted
-from featurestore.engine.tables import add_key_sql, identity, qualified
+from featurestore.engine.tables import identity, qualified
 from featurestore.model.table import Operation, Put, Remove, TableDefinition
+from services.realtime import anew
 
 _logger = logging.getLogger(__name__)
 
 LEAST_DEAD: Final = 200_000
 """So few dead rows are left where they are."""
-_NEW: Final = "__fs_compacted"
 
 
 @dataclass(slots=True)
@@ -64,7 +63,7 @@ class Compaction:
         self,
         cursor: duckdb.DuckDBPyConnection,
         tables: Tables,
-        create_indexes: Callable[[TableDefinition], Iterable[str]],
+        create_indexes: anew.CreateIndexes,
     ) -> None:
         """Look at one table, and write it anew if it is worth it; outside any transaction.
 
@@ -75,7 +74,7 @@ class Compaction:
             create_indexes: the statements that give a table its secondary indexes.
 
         Raises:
-            duckdb.Error: the transaction could not be rolled back.
+            duckdb.Error: what was begun could not be taken back.
         """
         name = next(table for table, known in self._known.items() if known.written >= known.enough)
         known = self._known[name]
@@ -90,13 +89,17 @@ class Compaction:
             known.written = dead  # so many need not be written again to make it worth while
             return
         began = time.monotonic()
-        cursor.begin()
         try:
-            for statement in _statements(definition, create_indexes(definition)):
-                cursor.execute(statement)
-            cursor.commit()
+            anew.write(cursor, definition)
+            cursor.begin()
+            try:
+                anew.put_in_place(cursor, definition, create_indexes(definition))
+                cursor.commit()
+            except duckdb.Error:
+                cursor.rollback()
+                raise
         except duckdb.Error:
-            cursor.rollback()
+            anew.discard(cursor)
             _logger.exception("table %s, with %d dead rows, could not be written anew", definition.name, dead)
             return
         seconds = time.monotonic() - began
@@ -114,14 +117,3 @@ def _count(cursor: duckdb.DuckDBPyConnection, definition: TableDefinition) -> tu
         [identity(definition.name)],
     ).fetchall()
     return alive, held - alive
-
-
-def _statements(definition: TableDefinition, create_indexes: Iterable[str]) -> Iterable[str]:
-    new = TableDefinition(_NEW, definition.schema, definition.primary_key, definition.event_time)
-    table = qualified(definition.name)
-    yield f"CREATE TABLE {qualified(_NEW)} AS SELECT * FROM {table}"
-    if definition.primary_key:
-        yield add_key_sql(new)
-    yield f"DROP TABLE {table}"
-    yield f"ALTER TABLE {qualified(_NEW)} RENAME TO {quoted(definition.name)}"
-    yield from create_indexes

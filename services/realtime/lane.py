@@ -29,7 +29,7 @@ from featurestore.model.errors import (
     Unavailable,
 )
 from featurestore.model.table import Operation, Published, Put, Remove, Version
-from services.realtime import proposals
+from services.realtime import anew, proposals
 from services.realtime.cache import AnswerCache
 from services.realtime.callers import Entry, Verdict, settle
 from services.realtime.compaction import Compaction
@@ -61,6 +61,20 @@ class _Judged:
     entry: Entry
     operations: tuple[Operation, ...]
     record: Record
+
+
+@dataclass(frozen=True)
+class _Applied:
+    """What is about to be committed.
+
+    Attributes:
+        tables: the definitions after.
+        anew: whether a table is another one by the same name.
+    """
+
+    tables: Tables
+    touched: Touched
+    anew: bool
 
 
 def exit_process(why: str) -> None:
@@ -316,15 +330,19 @@ class Lane:
             return []
         applied = self._apply(batch)
         if applied is not None and self._append(batch):
-            self._acknowledge(batch, *applied)
+            self._acknowledge(batch, applied)
         return []
 
-    def _apply(self, batch: list[_Judged]) -> tuple[Tables, Touched] | None:
+    def _apply(self, batch: list[_Judged]) -> _Applied | None:
         operations = [operation for judged in batch for operation in judged.operations]
         try:
+            written = anew.for_changes(self._cursor, self._tables, operations, self._indexes.statements)
             self._cursor.begin()
             found = touched(self._cursor, self._tables, operations, self._cache.watched)
-            return engine.apply(self._cursor, self._tables, operations), found
+            after = engine.apply(self._cursor, self._tables, anew.without(operations, written))
+            for definition in written.values():
+                anew.put_in_place(self._cursor, definition, self._indexes.statements(definition))
+            return _Applied(after, found, anew=bool(written))
         except Exception as error:
             if not self._rolled_back():
                 return None
@@ -354,12 +372,13 @@ class Lane:
             return False
         return True
 
-    def _acknowledge(self, batch: list[_Judged], after: Tables, found: Touched) -> None:
+    def _acknowledge(self, batch: list[_Judged], applied: _Applied) -> None:
+        after = applied.tables
         redefined = after is not self._tables
         self._redefining = redefined  # before readers can see it, until they are told
-        self._cache.begin_write(found)
+        self._cache.begin_write(applied.touched)
         try:
-            with self._marks.writing(None if redefined else _tables(batch)):
+            with self._marks.writing(None if redefined or applied.anew else _tables(batch)):
                 self._cursor.commit()
         except duckdb.Error as error:
             _logger.exception("the engine did not commit what the log holds")
@@ -388,6 +407,7 @@ class Lane:
     def _rolled_back(self) -> bool:
         try:
             self._cursor.rollback()
+            anew.discard(self._cursor)
         except duckdb.Error as error:
             _logger.exception("the engine did not roll back")
             self._stop(f"the engine did not roll back: {error}")

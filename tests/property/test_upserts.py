@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from featurestore.model.errors import FeatureStoreError
+from featurestore.model.query import QueryForm
 from featurestore.model.serving import Keys
 from featurestore.model.table import TableDefinition
-from services.realtime import compaction
+from services.realtime import anew, compaction
 from tests.support.realtime_rows import new_id, opened, rows_of, table_rows
 
 NAMES = ("keyed", "pairs", "plain")
@@ -120,12 +121,21 @@ async def send(realtime, oracle, group):
     assert [each is None for each in found] == expected, (group, found)
 
 
-async def run(before, behind):
+async def have_indexes(realtime):
+    for name in [info.definition.name for info in await realtime.list_tables()]:
+        sql = f"SELECT a, b, v FROM feature_store.{name}"
+        form = QueryForm(sql, await realtime.describe(sql))
+        await realtime.declare(f"qry_{name}", form, ("b",))
+
+
+async def run(before, behind, *, indexed=False):
     oracle = Oracle()
     with tempfile.TemporaryDirectory() as folder:
         async with opened(Path(folder), readers=1) as realtime:
             for group in before:
                 await send(realtime, oracle, group)
+                if indexed:
+                    await have_indexes(realtime)
             assert await shown(realtime) == oracle.shown()
             version = await realtime.version()
         async with opened(Path(folder), readers=1) as realtime:
@@ -142,3 +152,19 @@ def test_any_history_shows_the_oracles_rows_before_and_after_a_restart(before, b
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(compaction, "LEAST_DEAD", 1)  # tables are written anew all the time
         asyncio.run(run(before, behind))
+
+
+def test_so_does_one_in_which_tables_are_written_anew_for_their_changes():
+    written = []
+
+    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @given(histories, histories)
+    def look(before, behind):
+        asyncio.run(run(before, behind, indexed=True))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(anew, "LEAST_CHANGED", 1)
+        write = anew.write
+        patched.setattr(anew, "write", lambda *given: written.append(given[1].name) or write(*given))
+        look()
+    assert len(written) > 30
