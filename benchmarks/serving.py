@@ -24,6 +24,8 @@ _KEPT_KEYS = 500
 _CALLERS = 32
 _PACED = 50
 """Calls a second of the open loop."""
+_BUSY_SECONDS = 8.0
+"""Of a block of that load: long enough for bulk publishes to be applied and committed, not only begun."""
 _HOT_KEYS = 50
 _WRITERS, _READERS = 8, 24
 _CACHE = "FEATURESTORE__REALTIME__CACHE_BYTES"
@@ -40,7 +42,7 @@ def measure(folder: Path, floor: Echo, users: int, seconds: float) -> Part:
     os.environ.pop(_CACHE, None)
     found = [
         _kept(folder / "kept", floor, users),
-        _busy(folder / "busy", users, seconds),
+        _busy(folder / "busy", users),
         _apart(folder, users, seconds),
         uvloop.run(_fresh(folder / "fresh", seconds)),
     ]
@@ -95,7 +97,7 @@ def _caught_up(store: featurestore.Store) -> None:
         time.sleep(0.05)
 
 
-def _busy(folder: Path, users: int, seconds: float) -> Found:
+def _busy(folder: Path, users: int) -> Found:
     tail: dict[str, list[float]] = {"idle": [], "busy": []}
     middle: dict[str, list[float]] = {"idle": [], "busy": []}
     with servers.ours(folder) as server:
@@ -103,9 +105,9 @@ def _busy(folder: Path, users: int, seconds: float) -> Found:
         uvloop.run(_asked(server, bodies[:25]))
         draw = random.Random(8)  # noqa: S311 - test data
         for _ in range(BLOCKS):
-            idle = uvloop.run(_paced(server, lambda: draw.choice(bodies), seconds))
+            idle = uvloop.run(_paced(server, lambda: draw.choice(bodies), _BUSY_SECONDS))
             with background.running(server.target, users):
-                busy = uvloop.run(_paced(server, lambda: draw.choice(bodies), seconds))
+                busy = uvloop.run(_paced(server, lambda: draw.choice(bodies), _BUSY_SECONDS))
             for name, load in (("idle", idle), ("busy", busy)):
                 tail[name].append(load.p99)
                 middle[name].append(load.p50)

@@ -31,6 +31,8 @@ Touch: TypeAlias = tuple[Places, object]
 """A value, as `comparable` has it, and the places that it narrowed."""
 
 _INCOMING: Final = "__fs_touched"
+_PIECE: Final = 10_000
+"""So many values become Python objects at once, for a millisecond in which no other thread gets the interpreter."""
 _INTEGERS: Final = {
     pa.date32().id: pa.int32(),  # Python's dates end at the year 9999 ...
     pa.timestamp("us").id: pa.int64(),  # ... and its moments at microseconds too
@@ -165,7 +167,9 @@ def touched(
 def _add(found: Touched, table: str, rows: pa.Table, names: Iterable[str]) -> None:
     for name in names:
         if name in rows.column_names:
-            found.values[table, name.lower()].update(comparable(rows.column(name)))
+            column, values = rows.column(name), found.values[table, name.lower()]
+            for start in range(0, len(column), _PIECE):
+                values.update(comparable(column.slice(start, _PIECE)))
 
 
 def _before(
