@@ -253,6 +253,13 @@ def test_few_and_many_rows_are_found_alike(cursor, tables, count):
         assert found.values == {("t", "k"): {1_000 + n for n in ids}}
 
 
+@pytest.mark.parametrize("count", [10_000, 10_001, 25_000])
+def test_of_very_many_rows_each_one_counts(cursor, tables, count):
+    put = rows(*((n, -n, 0) for n in range(count)))
+    found = looked(cursor, tables, [Put("t", put)], t={"id", "k"})
+    assert found.values == {("t", "id"): set(range(count)), ("t", "k"): {-n for n in range(count)}}
+
+
 @pytest.mark.parametrize(
     ("type_", "values"), [(pa.string(), ["a'", "b\0", "ü"]), (pa.date32(), [dt.date(2024, 1, 1)])]
 )
