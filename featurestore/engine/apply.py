@@ -27,6 +27,20 @@ def defines(operations: Iterable[Operation]) -> bool:
     return any(isinstance(operation, Define | Drop) for operation in operations)
 
 
+def changes_by_table(operations: Iterable[Operation]) -> dict[str, list[Put | Remove]]:
+    """What is put into and removed from each table, by `tables.identity` of its name, in order."""
+    found: dict[str, list[Put | Remove]] = {}
+    for operation in operations:
+        if isinstance(operation, Put | Remove):
+            found.setdefault(identity(operation.table), []).append(operation)
+    return found
+
+
+def row_count(change: Put | Remove) -> int:
+    """How many rows a change puts, or keys it removes."""
+    return len(change.rows if isinstance(change, Put) else change.keys)
+
+
 def in_groups(frames: Iterable[Frame]) -> Iterator[list[Frame]]:
     """The frames in order, in lists that may share a transaction."""
     group: list[Frame] = []
@@ -100,7 +114,7 @@ def reduce(changes: Sequence[Put | Remove], definition: TableDefinition) -> tupl
         return (rows if last is None else rows.take(last)), keys.slice(0, 0)
     last = pa.arange(0, keys.num_rows) if last is None else last
     is_put = pa.chunked_array(
-        [pa.repeat(isinstance(change, Put), _length(change)) for change in changes], pa.bool_()
+        [pa.repeat(isinstance(change, Put), row_count(change)) for change in changes], pa.bool_()
     )
     # A row's place among the rows of all puts is the number of put rows before it.
     row_of = pc.subtract(pc.cumulative_sum(is_put.cast(pa.int64())), 1)
@@ -226,7 +240,3 @@ def _write(cursor: duckdb.DuckDBPyConnection, incoming: pa.Table, *statements: s
 
 def _concat(parts: Sequence[pa.Table]) -> pa.Table:
     return parts[0] if len(parts) == 1 else pa.concat_tables(parts).combine_chunks()
-
-
-def _length(change: Put | Remove) -> int:
-    return len(change.rows if isinstance(change, Put) else change.keys)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import duckdb
 import pyarrow as pa
 
-from featurestore.engine.apply import Tables, defines, reduce
+from featurestore.engine.apply import Tables, changes_by_table, defines, reduce, row_count
 from featurestore.engine.column_types import quoted
 from featurestore.engine.tables import add_key_sql, create_sql, drop_sql, identity, qualified
 from featurestore.model.table import Operation, Put, Remove, TableDefinition
@@ -112,13 +113,15 @@ def for_changes(
         duckdb.Error: see `discard`.
     """
     written: dict[str, TableDefinition] = {}
+    if defines(operations):
+        return written
     try:
-        for name, changes in _changes(operations).items():
+        for name, changes in changes_by_table(operations).items():
+            if sum(map(row_count, changes)) < LEAST_CHANGED:
+                continue
             definition = tables[name]
             if not definition.primary_key or not create_indexes(definition):
                 continue  # DuckDB replaces their rows in place
-            if sum(map(_length, changes)) < LEAST_CHANGED:
-                continue
             rows, removed = reduce(changes, definition)
             keys = pa.concat_tables([rows.select(list(definition.primary_key)), removed])
             if _worth_it(cursor, definition, keys):
@@ -138,15 +141,6 @@ def without(operations: Iterable[Operation], written: Mapping[str, object]) -> l
         for each in operations
         if not (isinstance(each, Put | Remove) and identity(each.table) in written)
     ]
-
-
-def _changes(operations: Sequence[Operation]) -> dict[str, list[Put | Remove]]:
-    found: dict[str, list[Put | Remove]] = {}
-    if not defines(operations):
-        for operation in operations:
-            if isinstance(operation, Put | Remove):
-                found.setdefault(identity(operation.table), []).append(operation)
-    return found
 
 
 def _worth_it(cursor: duckdb.DuckDBPyConnection, definition: TableDefinition, keys: pa.Table) -> bool:
@@ -169,10 +163,4 @@ def _with(cursor: duckdb.DuckDBPyConnection, name: str, rows: pa.Table, sql: str
 
 
 def _beside(definition: TableDefinition) -> TableDefinition:
-    return TableDefinition(
-        _PREFIX + definition.name, definition.schema, definition.primary_key, definition.event_time
-    )
-
-
-def _length(change: Put | Remove) -> int:
-    return len(change.rows if isinstance(change, Put) else change.keys)
+    return replace(definition, name=_PREFIX + definition.name)

@@ -15,9 +15,9 @@ from typing import Final
 
 import duckdb
 
-from featurestore.engine.apply import Tables
+from featurestore.engine.apply import Tables, changes_by_table, row_count
 from featurestore.engine.tables import identity, qualified
-from featurestore.model.table import Operation, Put, Remove, TableDefinition
+from featurestore.model.table import Operation, TableDefinition
 from services.realtime import anew
 
 _logger = logging.getLogger(__name__)
@@ -43,10 +43,8 @@ class Compaction:
 
     def note(self, operations: Iterable[Operation]) -> None:
         """Take note of what was committed."""
-        for operation in operations:
-            if isinstance(operation, Put | Remove):
-                rows = operation.rows if isinstance(operation, Put) else operation.keys
-                self._of(identity(operation.table)).written += rows.num_rows
+        for table, changes in changes_by_table(operations).items():
+            self._of(table).written += sum(map(row_count, changes))
 
     def look_at_all(self, tables: Tables) -> None:
         """Have every table looked at: after a replay, which deletes and adds too."""

@@ -20,7 +20,6 @@ import duckdb
 
 from featurestore.engine import apply as engine
 from featurestore.engine.apply import Tables
-from featurestore.engine.tables import identity
 from featurestore.model import deadline
 from featurestore.model.errors import (
     DeadlineExceeded,
@@ -28,7 +27,7 @@ from featurestore.model.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from featurestore.model.table import Operation, Published, Put, Remove, Version
+from featurestore.model.table import Operation, Published, Version
 from services.realtime import anew, proposals
 from services.realtime.cache import AnswerCache
 from services.realtime.callers import Entry, Verdict, settle
@@ -421,8 +420,7 @@ class Lane:
 
 def _tables(batch: list[_Judged]) -> set[str]:
     """The tables whose rows are changed."""
-    operations = (operation for judged in batch for operation in judged.operations)
-    return {identity(each.table) for each in operations if isinstance(each, Put | Remove)}
+    return set(engine.changes_by_table(operation for judged in batch for operation in judged.operations))
 
 
 def _as_verdict(error: Exception) -> Exception:

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 import duckdb
 import pyarrow as pa
 
-from featurestore.engine.apply import Tables, defines
+from featurestore.engine.apply import Tables, changes_by_table, defines
 from featurestore.engine.column_types import quoted
 from featurestore.engine.key_values import ConvertedKeys
 from featurestore.engine.planner import Plan
@@ -21,7 +21,7 @@ from featurestore.engine.planner.text import Values
 from featurestore.engine.row_text import has_key
 from featurestore.engine.tables import identity, qualified
 from featurestore.model.query import Column
-from featurestore.model.table import Operation, Put, Remove, TableDefinition
+from featurestore.model.table import Operation, Put, TableDefinition
 
 Place: TypeAlias = tuple[str, str]
 """A table and a column, both as `identity` has them."""
@@ -144,11 +144,7 @@ def touched(
     found = Touched(everything=defines(operations))
     if found.everything:
         return found
-    written: dict[str, list[Put | Remove]] = {}
-    for operation in operations:
-        if isinstance(operation, Put | Remove):
-            written.setdefault(identity(operation.table), []).append(operation)
-    for table, changes in written.items():
+    for table, changes in changes_by_table(operations).items():
         columns = watched.get(table, frozenset())
         found.tables[table] = columns
         found.values.update({(table, column): set() for column in columns})
